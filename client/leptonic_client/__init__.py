@@ -1,0 +1,1 @@
+"""The client: local training, its node and what it keeps on its own disk."""

@@ -200,7 +200,7 @@ class Schedule(Settings):
     factor: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.5, description="multiplier per step, or per round (exponential)"
     )
-    floor: NonNegativeFloat = Field(default=0.0, description="smallest fraction of the rate (cosine)")
+    floor: Annotated[float, Field(ge=0, le=1)] = Field(default=0.0, description="smallest fraction of the rate (cosine)")
 
 
 class Training(Settings):
@@ -227,6 +227,8 @@ class Training(Settings):
             raise ValueError("local_epochs and local_steps exclude each other: set one")
         if self.optimizer != "sgd" and self.momentum:
             raise ValueError(f"momentum belongs to sgd, not {self.optimizer}: leave it out")
+        if self.schedule.warmup_rounds >= self.rounds:
+            raise ValueError(f"schedule.warmup_rounds = {self.schedule.warmup_rounds} leaves none of {self.rounds} rounds")
         return self
 
 
@@ -292,7 +294,8 @@ class MeanRule(Settings):
     rule: Literal["mean"]
     weighting: Literal["examples", "uniform"] = "examples"
     weight_cap: PositiveInt | None = Field(
-        default=None, description="largest weight of a client; default: 16 times the mean size of a catalogue partition"
+        default=None,
+        description="largest weight of a client; default: 16 times the mean size of a catalogue partition",
     )
     range: PositiveFloat = Field(default=8.0, description="updates are clamped to +-range before quantisation")
 
@@ -366,7 +369,8 @@ class Simulation(Settings):
 
     engine: Literal["sequential"] = "sequential"
     seeded_noise: bool = Field(
-        default=False, description="draw privacy noise from the seed: repeatable, protects nobody, marked in the output"
+        default=False,
+        description="draw privacy noise from the seed: repeatable, protects nobody, marked in the output",
     )
 
 
@@ -409,7 +413,9 @@ class Experiment(Settings):
 def _federation_fits(experiment: Experiment) -> None:
     federation = experiment.federation
     if federation.wanted > federation.clients:
-        raise ValueError(f"federation.cohort = {federation.cohort} is more than federation.clients = {federation.clients}")
+        raise ValueError(
+            f"federation.cohort = {federation.cohort} is more than federation.clients = {federation.clients}"
+        )
     if federation.needed > federation.wanted:
         raise ValueError(f"federation.minimum = {federation.minimum} is more than the cohort of {federation.wanted}")
 
@@ -420,13 +426,17 @@ def _rule_fits(experiment: Experiment) -> None:
         raise ValueError(
             f"algorithm.name = '{algorithm}' needs exact sums: aggregation.rule = '{rule.rule}' works with fedavg and fedprox"
         )
+    if isinstance(rule, TrimmedMeanRule) and rule.trim and cohort < 3:
+        raise ValueError(f"aggregation.trim = {rule.trim} needs federation.minimum >= 3, not {cohort}")
     if isinstance(rule, KrumRule):
         if cohort < 2 * rule.byzantine + 3:
             raise ValueError(
                 f"aggregation.byzantine = {rule.byzantine} needs federation.minimum >= {2 * rule.byzantine + 3}, not {cohort}"
             )
         if rule.select > cohort - rule.byzantine:
-            raise ValueError(f"aggregation.select = {rule.select} must be at most minimum - byzantine = {cohort - rule.byzantine}")
+            raise ValueError(
+                f"aggregation.select = {rule.select} must be at most minimum - byzantine = {cohort - rule.byzantine}"
+            )
     if algorithm in ("scaffold", "feddyn") and experiment.server_optimizer != ServerSgd(name="sgd"):
         raise ValueError(
             f"algorithm.name = '{algorithm}' has its own server step: leave [server_optimizer] out (sgd with rate 1)"
@@ -440,9 +450,13 @@ def _privacy_fits(experiment: Experiment) -> None:
         return
     training = experiment.training
     if "clients" in experiment.evaluation.on:
-        raise ValueError("privacy.unit: client-side evaluation would release unaccounted metrics; use evaluation.on = ['server']")
+        raise ValueError(
+            "privacy.unit: client-side evaluation would release unaccounted metrics; use evaluation.on = ['server']"
+        )
     if training.gradient_clip_norm is not None:
-        raise ValueError("training.gradient_clip_norm: with [privacy] each example is clipped by privacy.clip_norm; leave it out")
+        raise ValueError(
+            "training.gradient_clip_norm: with [privacy] each example is clipped by privacy.clip_norm; leave it out"
+        )
     if training.accumulation_steps != 1 or training.precision != "float32":
         raise ValueError("training: [privacy] needs accumulation_steps = 1 and precision = 'float32'")
 
@@ -454,8 +468,15 @@ def _evaluation_fits(experiment: Experiment) -> None:
 
 def _data_fits(experiment: Experiment) -> None:
     data, rule = experiment.data, experiment.aggregation
-    if isinstance(data, OwnData) and isinstance(rule, MeanRule) and rule.weighting == "examples" and rule.weight_cap is None:
-        raise ValueError("aggregation.weight_cap: with data.name = 'own' state the largest client's size, or weighting = 'uniform'")
+    if (
+        isinstance(data, OwnData)
+        and isinstance(rule, MeanRule)
+        and rule.weighting == "examples"
+        and rule.weight_cap is None
+    ):
+        raise ValueError(
+            "aggregation.weight_cap: with data.name = 'own' state the largest client's size, or weighting = 'uniform'"
+        )
 
 
 def _peek(value: Any, key: str) -> Any:

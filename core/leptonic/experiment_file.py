@@ -45,7 +45,7 @@ def from_mapping(content: dict[str, Any], source: str = "experiment") -> Experim
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
-        lines = [_describe(detail, content) for detail in error.errors()]
+        lines = [_describe(detail) for detail in error.errors()]
         raise ExperimentError("\n".join(f"{source}: {line}" for line in lines)) from None
 
 
@@ -77,8 +77,8 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     table[parts[-1]] = value
 
 
-def _describe(detail: ErrorDetails, content: dict[str, Any]) -> str:
-    path, model = _walk(detail["loc"], content)
+def _describe(detail: ErrorDetails) -> str:
+    path, model = _walk(detail["loc"])
     where = _dotted(path)
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
@@ -102,7 +102,7 @@ def _describe(detail: ErrorDetails, content: dict[str, Any]) -> str:
     return f"{where} = {_shown(value)}: {message[0].lower()}{message[1:]}{_hint(detail, value)}"
 
 
-def _walk(loc: tuple[int | str, ...], content: dict[str, Any]) -> tuple[list[str], type[BaseModel] | None]:
+def _walk(loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None]:
     """The keys of ``loc`` as written in the file (pydantic adds tags of choices), and the innermost section."""
     path: list[str] = []
     candidates: list[Any] = [Experiment]
@@ -147,7 +147,9 @@ def _tags(model: type[BaseModel] | None, path: list[str]) -> list[str]:
     tags: list[str] = []
     for choice in _alternatives(field.annotation) if field else ():
         if isinstance(choice, type) and issubclass(choice, BaseModel) and "name" in choice.model_fields:
-            tags += [str(value) for value in _literals(choice.model_fields["name"].annotation)] or ["package.module:factory"]
+            tags += [str(value) for value in _literals(choice.model_fields["name"].annotation)] or [
+                "package.module:factory"
+            ]
     return tags
 
 

@@ -6,6 +6,7 @@ Protective noise and secret sampling come from :class:`SecureStream` instead (DE
 """
 
 import hashlib
+import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +16,25 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from numpy.typing import NDArray
 
+from leptonic.errors import PrivacyError
+
 __all__ = ["SecureStream", "derive", "generator", "torch_stream"]
 
 Name = str | int
 
 
 def derive(seed: int, *path: Name) -> int:
-    """A 63-bit seed for the stream called ``path``; different paths give independent streams."""
-    text = "\x1f".join([str(seed), *(f"{type(part).__name__}:{part}" for part in path)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+    """A 63-bit seed for the stream called ``path``; different paths give independent streams.
+
+    Text and integers differ (``"1"`` is not ``1``); NumPy integers name the same stream as Python's.
+    """
+    digest = hashlib.sha256()
+    for part in (seed, *path):
+        # Length first: no part can run into the next, whatever characters it holds.
+        text = f"str:{part}" if isinstance(part, str) else f"int:{operator.index(part):d}"
+        content = text.encode()
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return int.from_bytes(digest.digest()[:8], "little") >> 1
 
 
 def generator(seed: int, *path: Name) -> np.random.Generator:
@@ -45,25 +56,38 @@ def torch_stream(seed: int, *path: Name) -> Iterator[None]:
 
 
 class SecureStream:
-    """Uniform and normal draws from a ChaCha20 keystream (RFC 8439).
+    """Uniform and normal draws from a ChaCha20 keystream (RFC 8439; zero nonce, counter from 0).
 
     The 256-bit key comes from the operating system unless given; a given key makes the draws repeatable,
     which only a simulation that says so may do. Each call takes fresh keystream.
+
+    The bits are those of a cryptographic generator, but the draws are floating-point numbers, not samples of
+    the real-valued law: what such numbers give away (Mironov 2012) is for the user of the draws to bound.
     """
 
     def __init__(self, key: bytes | None = None) -> None:
         key = os.urandom(32) if key is None else key
         if len(key) != 32:
-            raise ValueError("a secure stream needs a key of 32 bytes")
+            raise PrivacyError(f"a secure stream needs a key of 32 bytes, not {len(key)}: leave it out to draw one")
         self._keystream = Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
+        self._process = os.getpid()
 
     def uniform(self, count: int) -> NDArray[np.float64]:
-        """``count`` draws, uniform on the 2^53 midpoints of (0, 1); never 0 or 1. Returns (count,) float64."""
+        """``count`` draws, uniform on the 2^52 midpoints of (0, 1); never 0 or 1. Returns (count,) float64.
+
+        52 bits, since with 53 the last midpoint is no float64 and would round to 1.
+        """
+        if os.getpid() != self._process:
+            # Parent and child would draw the same noise, and the difference of two updates would be bare.
+            raise PrivacyError("a secure stream was copied into another process: make it where it is used")
         words = np.frombuffer(self._keystream.update(bytes(8 * count)), dtype="<u8")
-        return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        uniform: NDArray[np.float64] = (words >> np.uint64(12)).astype(np.float64)
+        uniform += 0.5
+        uniform *= 2.0**-52
+        return uniform
 
     def normal(self, count: int) -> NDArray[np.float64]:
-        """``count`` standard normal draws by Box and Muller's transform. Returns (count,) float64."""
+        """``count`` standard normal draws by Box and Muller, within 8.6. Returns (count,) float64."""
         half = (count + 1) // 2
         radius = np.sqrt(-2.0 * np.log(self.uniform(half)))
         angle = (2.0 * np.pi) * self.uniform(half)

@@ -1,0 +1,1 @@
+"""The server: coordinator, rules, run store, link to the clients, report."""

@@ -1,0 +1,1 @@
+"""Simulations: the in-process grid and the engines behind it."""

@@ -1,0 +1,1 @@
+"""Data sets, the contract that both sides know, partitions among clients, and local sources."""

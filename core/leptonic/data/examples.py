@@ -56,12 +56,12 @@ class Examples:
         if len(self.features) != len(self.labels):
             raise DataError(f"{source}: {len(self.features)} rows of features but {len(self.labels)} labels")
         if self.features.shape[1:] != spec.shape:
-            raise DataError(f"{source}: an example has shape {self.features.shape[1:]}, the experiment says {spec.shape}")
+            raise DataError(
+                f"{source}: an example has shape {self.features.shape[1:]}, the experiment says {spec.shape}"
+            )
         bad = np.flatnonzero((self.labels < 0) | (self.labels >= spec.classes))
         if len(bad):
-            raise DataError(
-                f"{source}: row {bad[0]}: label {self.labels[bad[0]]} is outside 0..{spec.classes - 1}"
-            )
+            raise DataError(f"{source}: row {bad[0]}: label {self.labels[bad[0]]} is outside 0..{spec.classes - 1}")
         if self.features.dtype != np.uint8:
             finite = np.isfinite(self.features.reshape(len(self), -1)).all(axis=1)
             if not finite.all():

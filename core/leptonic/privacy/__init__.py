@@ -1,0 +1,1 @@
+"""Differential privacy: how much noise a run needs, and training that adds it."""

@@ -1,0 +1,141 @@
+"""One client of one run: answers the coordinator's requests from its own data.
+
+The same object answers in a node and in a simulation; what differs (transport, signature, cache) is around it.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from leptonic import randomness
+from leptonic.errors import DecodeError, LeptonicError, PrivacyError, VersionMismatch
+from leptonic.pipeline import encode_scalars
+from leptonic.privacy.accounting import ExamplePlan, epsilon_spent, plan
+from leptonic.update import Vector
+from leptonic.wire import Payload, Reply, Request
+from leptonic_client.data import LocalData
+from leptonic_client.home import ClientHome
+from leptonic_client.training import LocalTrainer, Protection
+
+__all__ = ["Participant", "respond"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Bytes to send, and the privacy spent so far in this run."""
+
+    content: bytes
+    epsilon: float | None = None
+
+
+class Participant:
+    """Trains and evaluates for one roster index.
+
+    public_size: declared number of examples, under privacy; None takes the number it holds as public.
+    seeded_noise: privacy noise from the experiment's seed, which protects nobody; simulations only.
+    """
+
+    def __init__(
+        self,
+        trainer: LocalTrainer,
+        data: LocalData,
+        index: int,
+        home: ClientHome,
+        *,
+        public_size: int | None = None,
+        seeded_noise: bool = False,
+    ) -> None:
+        self.trainer, self.data, self.index, self.home = trainer, data, index, home
+        self.seeded_noise = seeded_noise
+        experiment = trainer.experiment
+        self.plan: ExamplePlan | None = None
+        if experiment.privacy is not None:
+            # A repeated round gets the same bytes or never left the process: rounds bound the releases.
+            self.plan = plan(
+                experiment.privacy,
+                experiment.training,
+                public_size=public_size or len(data),
+                releases=experiment.training.rounds,
+            )
+
+    def answer(self, request: Request, content: bytes | memoryview) -> Answer:
+        """Do what ``request`` asks. Raises the named error of whatever is wrong."""
+        if request.experiment != self.trainer.experiment.hash:
+            raise VersionMismatch("the request belongs to another experiment than the one this client joined")
+        if request.client != self.index:
+            raise DecodeError(f"the request is for client {request.client}, this is client {self.index}")
+        return self._train(request, content) if request.step == "train" else self._evaluate(content)
+
+    def _train(self, request: Request, content: bytes | memoryview) -> Answer:
+        algorithm = self.trainer.algorithm
+        model, *rest = _vectors(content, 1 + len(algorithm.broadcast), self.trainer.layout.size)
+        protection, epsilon = self._protect(request)
+        state = self.home.load_state(request.run, self.index, request.counted) if algorithm.stateful else {}
+        update = self.trainer.train(
+            self.data,
+            start=model,
+            sent=dict(zip(algorithm.broadcast, rest, strict=True)),
+            state=state,
+            round_number=request.round,
+            client=self.index,
+            protection=protection,
+        )
+        encoded = self.trainer.pipeline.encode(update).to_bytes()
+        self.home.save_state(request.run, self.index, request.round, update.state, request.counted)
+        return Answer(encoded, epsilon)
+
+    def _protect(self, request: Request) -> tuple[Protection | None, float | None]:
+        if self.plan is None:
+            return None, None
+        rounds = self.home.reserve(request.run, self.index, request.round, self.plan.releases)
+        streams = (self._stream("noise", request.round), self._stream("sampling", request.round))
+        return Protection(self.plan, *streams), epsilon_spent(self.plan, rounds)
+
+    def _stream(self, purpose: str, round_number: int) -> randomness.SecureStream:
+        if not self.seeded_noise:
+            return randomness.SecureStream()
+        seed = randomness.derive(self.trainer.experiment.seed, purpose, self.index, round_number)
+        return randomness.SecureStream(hashlib.sha256(seed.to_bytes(8, "little")).digest())
+
+    def _evaluate(self, content: bytes | memoryview) -> Answer:
+        (model,) = _vectors(content, 1, self.trainer.layout.size)
+        if self.trainer.experiment.evaluation.holdout == 0:
+            raise PrivacyError("the experiment has no client-side evaluation, so none is answered")
+        sums = self.trainer.evaluate(model, self.data)
+        names = (*self.trainer.task.metric_names, "examples")
+        return Answer(encode_scalars([sums[name] for name in names]))
+
+
+def respond(participant: Participant, request: Request, content: bytes | memoryview) -> tuple[Reply, bytes]:
+    """The reply to a request, errors included: a client's error is an event of the round, not its end.
+
+    The payload's description is left to the caller, who knows how it travels.
+    """
+    started = time.perf_counter()
+    status, detail, answer = "done", "", Answer(b"")
+    try:
+        answer = participant.answer(request, content)
+    except LeptonicError as error:
+        refused = isinstance(error, PrivacyError | VersionMismatch | DecodeError)
+        # Under privacy an error's text could quote the data; the client's own log has it in full.
+        private = participant.plan is not None and not refused
+        status, detail = "refused" if refused else "failed", type(error).__name__ if private else str(error)
+    reply = Reply.model_validate(
+        {
+            **request.model_dump(exclude={"counted", "payload"}),
+            "payload": Payload(kind="memory", length=len(answer.content)),
+            "status": status,
+            "detail": detail[:4096],
+            "seconds": time.perf_counter() - started,
+            "epsilon": answer.epsilon,
+        }
+    )
+    return reply, answer.content
+
+
+def _vectors(content: bytes | memoryview, count: int, size: int) -> list[Vector]:
+    if len(content) != 4 * count * size:
+        raise DecodeError(f"the request carries {len(content)} bytes, expected {count} vectors of {size} float32")
+    return list(np.frombuffer(content, dtype="<f4").reshape(count, size))

@@ -1,0 +1,123 @@
+"""The optimiser steps of local training: gradient, clipping, the algorithm's correction, step."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn, optim
+
+from leptonic.algorithms import Correction
+from leptonic.errors import ExperimentError, RunError
+from leptonic.experiment import Training
+from leptonic.parameters import Layout
+from leptonic.tasks import Task
+from leptonic_client.data import LocalData
+
+__all__ = ["Corrector", "optimizer_for", "plain_steps"]
+
+
+class Corrector:
+    """Adds ``proximal * (w - w_start) + offset`` to the gradients of a model that stands at ``w_start``."""
+
+    def __init__(self, model: nn.Module, layout: Layout, correction: Correction) -> None:
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._proximal = correction.proximal
+        self._start = [p.detach().clone() for p in self._parameters] if correction.proximal else []
+        self._offset: list[Tensor] = []
+        if correction.offset is not None:
+            parts = torch.from_numpy(correction.offset).split(list(layout.sizes))
+            self._offset = [part.view(p.shape).to(p.device) for part, p in zip(parts, self._parameters, strict=True)]
+
+    def __call__(self) -> None:
+        """Correct ``p.grad`` in place."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if self._start:
+            drift = torch._foreach_sub([p.detach() for p in self._parameters], self._start)
+            torch._foreach_add_(gradients, drift, alpha=self._proximal)
+        if self._offset:
+            torch._foreach_add_(gradients, self._offset)
+
+
+def optimizer_for(training: Training, model: nn.Module, learning_rate: float) -> optim.Optimizer:
+    """A fresh local optimiser at this round's learning rate."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    match training.optimizer:
+        case "sgd":
+            return optim.SGD(
+                parameters, lr=learning_rate, momentum=training.momentum, weight_decay=training.weight_decay
+            )
+        case "adam":
+            return optim.Adam(parameters, lr=learning_rate, weight_decay=training.weight_decay)
+        case "adamw":
+            return optim.AdamW(parameters, lr=learning_rate, weight_decay=training.weight_decay)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Autocast and loss scaling for one device."""
+
+    name: str
+    device: torch.device
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of a forward pass."""
+        if self.name == "float32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self.name == "bfloat16" else torch.float16
+        try:
+            return torch.autocast(self.device.type, dtype=dtype)
+        except RuntimeError as error:
+            raise ExperimentError(
+                f"training.precision = '{self.name}' does not work on {self.device.type}: {error}"
+            ) from None
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Scales losses in float16, whose small gradients would vanish; does nothing otherwise."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.name == "float16")
+
+
+def plain_steps(
+    data: LocalData,
+    order: Iterable[Tensor],
+    *,
+    model: nn.Module,
+    task: Task,
+    optimizer: optim.Optimizer,
+    correct: Corrector,
+    training: Training,
+    device: torch.device,
+) -> tuple[int, dict[str, float]]:
+    """Train without privacy on the batches that ``order`` names.
+
+    Returns the number of steps, and the metric sums over the examples as they were visited.
+    Raises RunError as soon as the loss is not finite.
+    """
+    precision = Precision(training.precision, device)
+    scaler = precision.scaler()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    totals = torch.zeros(len(task.metric_names), dtype=torch.float64)
+    examples = steps = 0
+    for chosen in order:
+        optimizer.zero_grad()
+        for part in chosen.chunk(training.accumulation_steps):
+            features, labels = (tensor.to(device) for tensor in data.batch(part))
+            with precision.autocast():
+                output = model(features)
+                loss = task.loss(output, labels) * (len(part) / len(chosen))
+            scaler.scale(loss).backward()
+            totals += task.sums(output, labels).cpu()
+        scaler.unscale_(optimizer)
+        if training.gradient_clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, training.gradient_clip_norm)
+        correct()
+        scaler.step(optimizer)
+        scaler.update()
+        steps += 1
+        examples += len(chosen)
+    if not torch.isfinite(totals).all():
+        raise RunError(
+            "local training diverged (the loss is not finite): lower training.learning_rate or clip gradients"
+        )
+    sums = dict(zip(task.metric_names, totals.tolist(), strict=True))
+    return steps, {**sums, "examples": float(examples)}

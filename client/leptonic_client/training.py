@@ -1,0 +1,136 @@
+"""One client's local work in one round: from the global model to a :class:`LocalUpdate`.
+
+:class:`LocalTrainer` holds what a process needs once (model, task, algorithm); the data, the received
+vectors and the client's state are passed in, and the outcome is returned, so that one trainer serves a
+node's single client or all clients of a simulation.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from leptonic import models, parameters, randomness
+from leptonic.algorithms import Work, algorithm_for
+from leptonic.data.catalogue import spec_of
+from leptonic.device import torch_device
+from leptonic.errors import DataError
+from leptonic.experiment import Experiment
+from leptonic.pipeline import pipeline_for, reference_examples
+from leptonic.privacy.accounting import ExamplePlan
+from leptonic.schedule import learning_rate
+from leptonic.tasks import task_for
+from leptonic.tasks.evaluation import evaluate
+from leptonic.update import LocalUpdate, Vector
+from leptonic_client.data import LocalData, batches, steps_of
+from leptonic_client.steps import Corrector, optimizer_for, plain_steps
+
+__all__ = ["LocalTrainer", "Protection"]
+
+
+@dataclass(frozen=True)
+class Protection:
+    """Example-level privacy of one round: the client's plan and the streams that protect it."""
+
+    plan: ExamplePlan
+    noise: randomness.SecureStream
+    sampling: randomness.SecureStream
+
+
+class LocalTrainer:
+    """Trains any client's data from any starting vector, as the experiment says."""
+
+    def __init__(self, experiment: Experiment, *, device: str | None = None) -> None:
+        self.experiment = experiment
+        self.spec = spec_of(experiment.data)
+        self.task = task_for(experiment.task, self.spec)
+        self.algorithm = algorithm_for(experiment)
+        self.device = torch_device(device or experiment.training.device)
+        torch.set_num_threads(experiment.training.threads)
+        self.model = models.build(experiment.model, self.spec, experiment.seed).to(self.device)
+        self.layout = parameters.layout_of(self.model)
+        self.pipeline = pipeline_for(experiment, self.layout.size)
+
+    def train(
+        self,
+        data: LocalData,
+        *,
+        start: Vector,
+        sent: Mapping[str, Vector],
+        state: Mapping[str, Vector],
+        round_number: int,
+        client: int,
+        protection: Protection | None = None,
+    ) -> LocalUpdate:
+        """Train from ``start`` (d,) and return the update.
+
+        sent: the algorithm's broadcast vectors. state: what this client kept. round_number: from 1.
+        """
+        if not len(data):
+            raise DataError(f"client {client} has no training examples")
+        settings = self.experiment.training
+        rate = learning_rate(settings, round_number - 1)
+        parameters.from_vector(self.model, start)
+        correct = Corrector(self.model, self.layout, self.algorithm.correction(sent, state))
+        self.model.train()
+        with randomness.torch_stream(self.experiment.seed, "training", client, round_number):
+            if protection is None:
+                examples = float(len(data))
+                steps, metrics = self._plain(data, correct, rate, client, round_number)
+            else:
+                examples = float(protection.plan.public_size)
+                steps, metrics = self._private(data, correct, rate, protection), {}
+        contributed = self.algorithm.contribute(
+            parameters.to_vector(self.model) - start,
+            weight=self.pipeline.weight_of(examples),
+            work=Work(steps, self._reference_steps(), rate, settings.momentum),
+            sent=sent,
+            state=state,
+        )
+        sums = {**contributed.sums, **{f"train_{name}": value for name, value in metrics.items()}}
+        return LocalUpdate(vectors=contributed.vectors, weight=examples, sums=sums, state=contributed.state)
+
+    def evaluate(self, vector: Vector, data: LocalData) -> dict[str, float]:
+        """Metric sums of the model ``vector`` (d,) over the held-out examples, with their number as ``examples``."""
+        parameters.from_vector(self.model, vector)
+        batch_size = self.experiment.evaluation.batch_size
+        return evaluate(self.task, self.model, *data.held_out(), batch_size=batch_size, device=self.device)
+
+    def _plain(
+        self, data: LocalData, correct: Corrector, rate: float, client: int, round_number: int
+    ) -> tuple[int, dict[str, float]]:
+        settings = self.experiment.training
+        shuffle = randomness.generator(self.experiment.seed, "batches", client, round_number)
+        return plain_steps(
+            data,
+            batches(settings, len(data), shuffle),
+            model=self.model,
+            task=self.task,
+            optimizer=optimizer_for(settings, self.model, rate),
+            correct=correct,
+            training=settings,
+            device=self.device,
+        )
+
+    def _private(self, data: LocalData, correct: Corrector, rate: float, protection: Protection) -> int:
+        """DP-SGD; no metric leaves it. Corrections enter after the noise (they derive from noised models)."""
+        from leptonic.privacy.example_level import private_training
+
+        features, labels = data.batch(torch.arange(len(data)))
+        with private_training(
+            self.model,
+            optimizer_for(self.experiment.training, self.model, rate),
+            features,
+            labels,
+            plan=protection.plan,
+            clip_norm=self.experiment.privacy.clip_norm if self.experiment.privacy else 0.0,
+            noise=protection.noise,
+            sampling=protection.sampling,
+        ) as private:
+            for batch, target in private.batches():
+                self.task.loss(self.model(batch.to(self.device)), target.to(self.device)).backward()
+                private.step(correct)
+        return protection.plan.steps_per_round
+
+    def _reference_steps(self) -> int:
+        return steps_of(self.experiment.training, reference_examples(self.experiment))

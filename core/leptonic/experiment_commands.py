@@ -1,0 +1,65 @@
+"""``leptonic experiment``: check an experiment file, print its schema."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["FileArgument", "SetOption", "app"]
+
+app = typer.Typer(no_args_is_help=True, help="Check experiment files; print what they may contain.")
+
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Experiment file (TOML).", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a setting; may be repeated.", show_default=False),
+]
+
+
+@app.command()
+def check(
+    file: FileArgument,
+    set_: SetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the resolved experiment as JSON.")] = False,
+) -> None:
+    """Check an experiment file and say what it would do, without doing it.
+
+    Example: leptonic experiment check experiments/fashion_mnist.toml --set training.rounds=5
+    """
+    from leptonic import models, parameters
+    from leptonic.data.catalogue import spec_of
+    from leptonic.experiment_file import load
+    from leptonic.pipeline import pipeline_for
+    from leptonic.tasks import task_for
+
+    experiment = load(file, set_ or ())
+    if as_json:
+        typer.echo(json.dumps(experiment.model_dump(mode="json"), indent=2))
+        return
+    spec = spec_of(experiment.data)
+    task_for(experiment.task, spec)
+    layout = parameters.layout_of(models.build(experiment.model, spec, experiment.seed))
+    pipeline = pipeline_for(experiment, layout.size)
+    federation, training = experiment.federation, experiment.training
+    work = f"{training.local_steps} steps" if training.local_steps else f"{training.local_epochs or 1} epochs"
+    typer.echo(f"{file}: fine")
+    typer.echo(f"  experiment  {experiment.name}, hash {experiment.hash[:16]}")
+    typer.echo(f"  model       {experiment.model.name}, {layout.size:,} parameters")
+    typer.echo(
+        f"  federation  {federation.clients} clients, {federation.invited} invited per round, "
+        f"{federation.wanted} wanted, {federation.needed} needed"
+    )
+    typer.echo(f"  training    {training.rounds} rounds of {work}, {experiment.algorithm.name}")
+    typer.echo(f"  update      {len(pipeline.zero().to_bytes()):,} bytes up per client and round")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of experiment files, for editors that complete and check TOML.
+
+    Example: leptonic experiment schema > experiment.schema.json
+    """
+    from leptonic.experiment import Experiment
+
+    typer.echo(json.dumps(Experiment.model_json_schema(), indent=2))

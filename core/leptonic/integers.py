@@ -1,0 +1,170 @@
+"""The fixed-point lattice on which every sum over clients is made.
+
+A client quantises its update to 32-bit words, words are added modulo 2^32, and the server centres and
+dequantises the total. Integer addition does not depend on order, so a round does not depend on who
+answered first. The bound leaves room for every invited client, so a sum never wraps.
+Metric sums travel beside the update as 64-bit words of 2^-20 (:func:`to_fixed`).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leptonic.errors import ExperimentError, RunError
+
+__all__ = ["Lattice", "add", "from_fixed", "to_fixed"]
+
+LARGEST_WORD = 2**31 - 1
+LARGEST_RANGE = float(np.finfo(np.float32).max)
+METRIC_STEPS = 2**20
+"""Steps per unit of a metric: its resolution is 2^-20."""
+
+CHUNK = 2**15
+"""Entries worked on at a time: their float64 copies (256 KiB) stay in the cache."""
+
+Words = TypeVar("Words", NDArray[np.uint32], NDArray[np.uint64])
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Multiples of 1 / scale between -range and +range, of which ``clients`` can be added without wrapping.
+
+    range: largest absolute value of an update's entry; larger ones are clamped.
+    clients: how many updates may be added, that is, the clients invited to the round.
+    Raises ExperimentError if no such lattice exists.
+    """
+
+    range: float
+    clients: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.range <= LARGEST_RANGE:
+            raise ExperimentError(
+                f"aggregation.range = {self.range}: must be more than 0 and at most {LARGEST_RANGE:.6g}"
+            )
+        if not 1 <= self.clients <= LARGEST_WORD:
+            raise ExperimentError(
+                f"a sum over {self.clients} clients does not fit 32-bit words: invite 1 to {LARGEST_WORD}"
+            )
+        if not math.isfinite(self.scale):
+            raise ExperimentError(f"aggregation.range = {self.range}: too small for float64 steps; set a larger one")
+
+    @property
+    def bound(self) -> int:
+        """Largest absolute value of one client's word, as a signed integer."""
+        return LARGEST_WORD // self.clients
+
+    @property
+    def scale(self) -> float:
+        """Steps of the lattice per unit."""
+        return self.bound / self.range
+
+    def quantise(self, values: NDArray[np.float32], factor: float = 1.0) -> tuple[NDArray[np.uint32], int]:
+        """One client's words, and how many entries were clamped.
+
+        values: (d,) float32. They are clamped to +-range, multiplied by ``factor`` (the client's weight over
+        the largest weight, in [0, 1]) and rounded to the nearest step, half to even; the error of an entry
+        within the range is at most 1 / (2 scale).
+        Returns (d,) uint32, two's complement, and the count. Raises RunError on a NaN or an infinity.
+        """
+        if not 0.0 <= factor <= 1.0:
+            raise RunError(f"the factor of an update is {factor}, outside [0, 1]: its weight must not exceed the cap")
+        words = np.empty(len(values), dtype=np.int32)
+        buffer = np.empty(min(CHUNK, len(values)), dtype=np.float64)
+        clamped = 0
+        for start in range(0, len(values), CHUNK):
+            chunk = values[start : start + CHUNK]
+            reals = buffer[: len(chunk)]
+            reals[:] = chunk
+            if not _all_finite(reals):
+                raise _not_finite(values)
+            clamped += self._clamp(reals)
+            reals *= factor * self.scale
+            np.rint(reals, out=reals)
+            words[start : start + CHUNK] = reals
+        return words.view(np.uint32), clamped
+
+    def dequantise(self, total: NDArray[np.uint32], divisor: float) -> NDArray[np.float32]:
+        """The values that a sum of words stands for, over ``divisor`` (the sum of the factors, for a mean).
+
+        total: (d,) uint32. Returns (d,) float32. Raises RunError unless the divisor is positive and finite.
+        """
+        if not (math.isfinite(divisor) and divisor > 0):
+            raise RunError(f"a sum of updates cannot be divided by {divisor}: no client with a weight took part")
+        centred = total.view(np.int32)
+        values = np.empty(len(total), dtype=np.float32)
+        buffer = np.empty(min(CHUNK, len(total)), dtype=np.float64)
+        for start in range(0, len(total), CHUNK):
+            chunk = centred[start : start + CHUNK]
+            reals = buffer[: len(chunk)]
+            reals[:] = chunk
+            reals /= self.scale
+            reals /= divisor
+            values[start : start + CHUNK] = reals
+        return values
+
+    def _clamp(self, reals: NDArray[np.float64]) -> int:
+        # In float64: the range may have no float32, and the next one above it would leave the bound.
+        if -self.range <= reals.min() and reals.max() <= self.range:
+            return 0
+        outside = int(np.count_nonzero(np.abs(reals) > self.range))
+        np.clip(reals, -self.range, self.range, out=reals)
+        return outside
+
+
+def add(total: Words, words: Words) -> None:
+    """Add ``words`` to ``total`` in place, modulo 2^32 or 2^64.
+
+    Raises RunError if they differ in size or type.
+    """
+    if total.shape != words.shape or total.dtype != words.dtype:
+        raise RunError(
+            f"words of {words.shape} {words.dtype} cannot be added to a sum of {total.shape} {total.dtype}: "
+            "every client of a round must send the same layout"
+        )
+    np.add(total, words, out=total)
+
+
+def to_fixed(values: Sequence[float], clients: int = 2**16) -> NDArray[np.uint64]:
+    """One client's metric sums as words that ``clients`` of them can add modulo 2^64 without wrapping.
+
+    Rounded to the nearest 2^-20, half to even. Returns (len(values),) uint64, two's complement.
+    Raises RunError if a value is not finite or exceeds 2^43 / clients (134 million at the default).
+    """
+    largest = (2**63 - 1) // clients
+    words = np.empty(len(values), dtype=np.uint64)
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            raise RunError(f"metric sum {index} is not finite ({value}): the local training diverged; lower the rate")
+        steps = round(float(value) * METRIC_STEPS)
+        if abs(steps) > largest:
+            raise RunError(
+                f"metric sum {index} is {value:.6g}, but {clients} clients can only add up to "
+                f"{largest / METRIC_STEPS:.6g} each: "
+                "the local training diverged, or the metric needs another unit"
+            )
+        words[index] = steps % 2**64
+    return words
+
+
+def from_fixed(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """The metric sums that words, or a sum of words, stand for. words: (m,) uint64. Returns (m,) float64."""
+    return words.view(np.int64) / np.float64(METRIC_STEPS)
+
+
+def _all_finite(reals: NDArray[np.float64]) -> bool:
+    # A NaN or an infinity shows in the smallest or the largest entry; two reductions beat a mask.
+    with np.errstate(invalid="ignore"):
+        return math.isfinite(reals.min()) and math.isfinite(reals.max())
+
+
+def _not_finite(values: NDArray[np.float32]) -> RunError:
+    bad = np.flatnonzero(~np.isfinite(values))
+    return RunError(
+        f"{len(bad)} of the update's {len(values)} entries are not finite (the first is entry {bad[0]}): "
+        "the local training diverged; lower the learning rate or set training.gradient_clip_norm"
+    )

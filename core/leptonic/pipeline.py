@@ -1,0 +1,168 @@
+"""From a local update to integers that can be summed in any order, and back from the sum.
+
+Both sides build the same pipeline from the experiment. The client encodes; the server adds the encoded
+contributions (:meth:`Contribution.add`) and decodes the total. Sums are made in Z_2^32 for the vectors and
+in Z_2^64 for the scalars, so that the result of a round does not depend on who answered first. Stages that
+clip, compress or add noise belong between :class:`LocalUpdate` and the lattice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leptonic.algorithms import Algorithm, algorithm_for
+from leptonic.data.catalogue import spec_of
+from leptonic.errors import DecodeError, ExperimentError
+from leptonic.experiment import Experiment, MeanRule
+from leptonic.integers import Lattice, add, from_fixed, to_fixed
+from leptonic.tasks import task_for
+from leptonic.update import LocalUpdate, Mean, Vector
+
+__all__ = [
+    "Contribution",
+    "Pipeline",
+    "decode_scalars",
+    "encode_scalars",
+    "pipeline_for",
+    "reference_examples",
+]
+
+HEADROOM = 16
+"""How many mean client sizes the largest weight may be, where the file gives no cap: costs 4 of 32 bits."""
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One encoded update, or a sum of them.
+
+    words: (segments * d,) uint32 in Z_2^32. scalars: (number of sums,) uint64, fixed point 2^-20 in Z_2^64.
+    """
+
+    words: NDArray[np.uint32]
+    scalars: NDArray[np.uint64]
+
+    def add(self, other: "Contribution") -> None:
+        """Add ``other`` into this sum, in place."""
+        add(self.words, other.words)
+        add(self.scalars, other.scalars)
+
+    def to_bytes(self) -> bytes:
+        """Words then scalars, little-endian."""
+        return self.words.astype("<u4", copy=False).tobytes() + self.scalars.astype("<u8", copy=False).tobytes()
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The encoding that an experiment fixes for models of ``size`` parameters.
+
+    weight_cap: the weight that counts as 1; larger ones are clamped to it. None: every client weighs 1.
+    """
+
+    algorithm: Algorithm
+    lattice: Lattice
+    size: int
+    weight_cap: float | None
+    sum_names: tuple[str, ...]
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return ("count", "weight", "clamped", "capped", *self.sum_names)
+
+    def weight_of(self, examples: float) -> float:
+        """The weight of a client with so many examples."""
+        return 1.0 if self.weight_cap is None else min(examples, self.weight_cap)
+
+    def encode(self, update: LocalUpdate) -> Contribution:
+        """Quantise one update. Raises RunError where a value is not finite."""
+        weight = self.weight_of(update.weight)
+        factor = 1.0 if self.weight_cap is None else weight / self.weight_cap
+        parts, clamped = [], 0
+        for segment in self.algorithm.segments:
+            words, outside = self.lattice.quantise(update.vectors[segment.name], factor if segment.weighted else 1.0)
+            parts.append(words)
+            clamped += outside
+        capped = float(weight < update.weight) if self.weight_cap is not None else 0.0
+        sums = (update.sums.get(name, 0.0) for name in self.sum_names)
+        return Contribution(
+            words=parts[0] if len(parts) == 1 else np.concatenate(parts),
+            scalars=to_fixed([1.0, weight, float(clamped), capped, *sums]),
+        )
+
+    def decode(self, total: Contribution) -> Mean:
+        """The mean of the summed contributions. Raises DecodeError if the scalars cannot be a sum."""
+        sums = dict(zip(self._names, from_fixed(total.scalars), strict=True))
+        count, weight = sums["count"], sums["weight"]
+        if count < 1 or weight <= 0:
+            raise DecodeError(f"a sum of {count:g} contributions with weight {weight:g} has no mean")
+        vectors: dict[str, Vector] = {}
+        for index, segment in enumerate(self.algorithm.segments):
+            words = total.words[index * self.size : (index + 1) * self.size]
+            divisor = weight / self.weight_cap if segment.weighted and self.weight_cap is not None else count
+            vectors[segment.name] = self.lattice.dequantise(words, divisor)
+        return Mean(vectors=vectors, sums=sums, count=round(count))
+
+    def zero(self) -> Contribution:
+        """An empty sum."""
+        return Contribution(
+            words=np.zeros(self.size * len(self.algorithm.segments), dtype=np.uint32),
+            scalars=np.zeros(len(self._names), dtype=np.uint64),
+        )
+
+    def from_bytes(self, buffer: bytes | memoryview) -> Contribution:
+        """The inverse of :meth:`Contribution.to_bytes`; shares memory. Raises DecodeError on any other length."""
+        words = 4 * self.size * len(self.algorithm.segments)
+        expected = words + 8 * len(self._names)
+        if len(buffer) != expected:
+            raise DecodeError(f"a contribution has {len(buffer)} bytes, expected {expected}")
+        view = memoryview(buffer)
+        return Contribution(
+            words=np.frombuffer(view[:words], dtype="<u4"), scalars=np.frombuffer(view[words:], dtype="<u8")
+        )
+
+
+def pipeline_for(experiment: Experiment, size: int) -> Pipeline:
+    """The pipeline of an experiment for models of ``size`` parameters."""
+    algorithm = algorithm_for(experiment)
+    rule = experiment.aggregation
+    metrics = () if experiment.privacy else task_for(experiment.task, spec_of(experiment.data)).metric_names
+    training = tuple(f"train_{name}" for name in (*metrics, "examples")) if metrics else ()
+    return Pipeline(
+        algorithm=algorithm,
+        lattice=Lattice(range=rule.range, clients=experiment.federation.invited),
+        size=size,
+        weight_cap=_weight_cap(experiment, rule) if isinstance(rule, MeanRule) else None,
+        sum_names=(*algorithm.sums, *training),
+    )
+
+
+def encode_scalars(values: Sequence[float]) -> bytes:
+    """One client's sums as the bytes that travel."""
+    return to_fixed(values).astype("<u8", copy=False).tobytes()
+
+
+def decode_scalars(buffer: bytes | memoryview, count: int) -> NDArray[np.uint64]:
+    """The words of :func:`encode_scalars`, which can be added. Raises DecodeError on any other length."""
+    if len(buffer) != 8 * count:
+        raise DecodeError(f"{len(buffer)} bytes of sums, expected {8 * count}")
+    return np.frombuffer(buffer, dtype="<u8").astype(np.uint64)
+
+
+def reference_examples(experiment: Experiment) -> int:
+    """Examples of a client of mean size, known to both sides: what unequal amounts of work are compared with."""
+    examples = spec_of(experiment.data).train_examples
+    if examples is not None:
+        return max(1, examples // experiment.federation.clients)
+    rule = experiment.aggregation
+    return (rule.weight_cap if isinstance(rule, MeanRule) else None) or experiment.training.batch_size
+
+
+def _weight_cap(experiment: Experiment, rule: MeanRule) -> float | None:
+    if rule.weighting == "uniform":
+        return None
+    if rule.weight_cap is not None:
+        return float(rule.weight_cap)
+    if spec_of(experiment.data).train_examples is None:
+        raise ExperimentError("aggregation.weight_cap: the data's size is not public; state the largest client's size")
+    return float(HEADROOM * reference_examples(experiment))

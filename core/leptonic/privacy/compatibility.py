@@ -1,0 +1,125 @@
+"""Refuses models whose per-example gradients are not defined, or not of one example alone.
+
+Called before any private training, and by whoever wants to refuse an experiment early.
+"""
+
+from collections import Counter
+from typing import Any
+
+import torch
+from opacus.validators import ModuleValidator
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from leptonic.errors import PrivacyError
+
+__all__ = ["check_model"]
+
+
+def check_model(model: nn.Module, probe: Tensor | None = None) -> None:
+    """Raise PrivacyError, naming the module, unless Opacus can bound each example's part in the gradient.
+
+    probe: (2, *shape) made-up inputs. With them the model is also run, to find modules that are called
+    twice, buffers that change, outputs that depend on another example, and models that fail on an empty
+    batch. The model's mode, its gradients and torch's global generators are left as they were.
+    """
+    _check_modules(model)
+    _check_parameters(model)
+    if probe is not None:
+        with torch.random.fork_rng():
+            _check_buffers(model, probe)
+            _check_calls(model, probe)
+            _check_empty(model, probe)
+            _check_independence(model, probe)
+
+
+def _check_modules(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        where = _named(name, module)
+        if isinstance(module, _BatchNorm):  # also without parameters, where Opacus lets it pass
+            raise PrivacyError(f"{where}: batch statistics mix the examples of a batch: use GroupNorm instead")
+        if not _trainable(module):
+            continue
+        if next(module.buffers(), None) is not None:
+            raise PrivacyError(f"{where}: has parameters and buffers: keep buffers in modules of their own")
+        validator = ModuleValidator.VALIDATORS.get(type(module))
+        if validator is not None and (errors := validator(module)):
+            raise PrivacyError(f"{where}: {errors[0]}")
+
+
+def _check_parameters(model: nn.Module) -> None:
+    first_name: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        known = first_name.setdefault(id(parameter), name)
+        if known != name:
+            raise PrivacyError(f"{name} is tied to {known}: give each module parameters of its own")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise PrivacyError("the model has no trainable parameter, so there is nothing to train in private")
+
+
+def _check_buffers(model: nn.Module, probe: Tensor) -> None:
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with torch.no_grad():
+        model(probe)
+        for name, buffer in model.named_buffers():
+            if not torch.equal(buffer, before[name]):
+                buffer.copy_(before[name])
+                raise PrivacyError(f"buffer {name} changes in training, which carries data past the noise: remove it")
+
+
+def _check_calls(model: nn.Module, probe: Tensor) -> None:
+    calls: Counter[str] = Counter()
+
+    def counter(name: str) -> Any:
+        return lambda *_: calls.update([name])
+
+    owners = [(name, module) for name, module in model.named_modules() if _trainable(module)]
+    hooks = [module.register_forward_hook(counter(name)) for name, module in owners]
+    try:
+        with torch.no_grad():
+            model(probe)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for name, module in owners:
+        if calls[name] != 1:
+            raise PrivacyError(
+                f"{_named(name, module)}: called {calls[name]} times in one forward pass:"
+                " each module with parameters must be called exactly once"
+            )
+
+
+def _check_empty(model: nn.Module, probe: Tensor) -> None:
+    try:
+        with torch.no_grad():
+            model(probe[:0])
+    except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise PrivacyError(
+            f"the model fails on an empty batch, which Poisson sampling may draw ({error}):"
+            " for example, flatten with torch.flatten(x, 1), not x.view(len(x), -1)"
+        ) from error
+
+
+def _check_independence(model: nn.Module, probe: Tensor) -> None:
+    if not probe.is_floating_point():
+        return
+    for one, other in ((0, 1), (1, 0)):
+        inputs = probe.clone().requires_grad_()
+        with torch.enable_grad():
+            output = model(inputs)
+            if not isinstance(output, Tensor) or not output.requires_grad:
+                return
+            (gradient,) = torch.autograd.grad(output[one].sum(), inputs, allow_unused=True)
+        if gradient is not None and bool((gradient[other].abs() > 0).any()):
+            raise PrivacyError(
+                "the model's output for one example depends on another example of the batch:"
+                " nothing in a private model may mix examples"
+            )
+
+
+def _trainable(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+
+
+def _named(name: str, module: nn.Module) -> str:
+    return f"{name or 'model'} ({type(module).__name__})"

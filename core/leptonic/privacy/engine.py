@@ -1,0 +1,162 @@
+"""Opacus with noise and batches from the operating system's randomness, and a bound that holds.
+
+Opacus 1.6 draws both from torch's global generator (the same seed on two clients gives identical noise),
+takes 1/len(loader) for the sample rate, and lets one infinite example make every parameter NaN. This engine
+keeps Opacus' interfaces (per-example gradients, optimizer, loader, accountant) and replaces those three.
+Called by :mod:`leptonic.privacy.example_level`. Source: Abadi et al. 2016, arXiv 1607.00133.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from opacus import PrivacyEngine
+from opacus.accountants import create_accountant
+from opacus.optimizers import DPOptimizer
+from opacus.optimizers.optimizer import _check_processed_flag, _mark_as_processed
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+from leptonic.errors import PrivacyError
+from leptonic.privacy.accounting import ExamplePlan
+from leptonic.privacy.clipping import clipped_sums
+from leptonic.randomness import SecureStream
+
+__all__ = ["SecurePrivacyEngine", "SecureOptimizer", "PoissonLoader", "PoissonSampler"]
+
+_LATTICE_BITS = 20
+"""Noised sums lie on multiples of a power of two, about 2^-20 standard deviations of the noise."""
+
+
+class SecurePrivacyEngine(PrivacyEngine):  # type: ignore[misc]
+    """Opacus' engine for one plan, with the PRV accountant.
+
+    noise and sampling: secure streams, used by this engine alone. make_private takes the plan's noise
+    multiplier, ``poisson_sampling`` on, hooks, flat clipping and a loader over a TensorDataset.
+    """
+
+    def __init__(self, *, plan: ExamplePlan, noise: SecureStream, sampling: SecureStream) -> None:
+        # Not super().__init__(): it warns of an insecure generator, which is not used here.
+        self.accountant = create_accountant(mechanism="prv")
+        self.secure_mode = False
+        self.secure_rng = None
+        self.dataset = None
+        self.plan = plan
+        self._noise = noise
+        self._sampling = sampling
+
+    def make_private(self, **arguments: Any) -> Any:
+        """As Opacus' make_private. Returns (hooks or module, SecureOptimizer, PoissonLoader)."""
+        if arguments.get("noise_multiplier") != self.plan.noise_multiplier:
+            raise PrivacyError("make_private: noise_multiplier must be the plan's, on which the accounting rests")
+        model, optimizer, loader = super().make_private(**arguments)
+        # Opacus has attached a hook that accounts for a sample rate of 1/len(loader).
+        optimizer.attach_step_hook(self.accountant.get_optimizer_hook_fn(sample_rate=self.plan.sample_rate))
+        return model, optimizer, loader
+
+    def _prepare_optimizer(self, *, optimizer: torch.optim.Optimizer, **arguments: Any) -> "SecureOptimizer":
+        unsupported = (
+            arguments.get("clipping", "flat") != "flat"
+            or arguments.get("grad_sample_mode", "hooks") not in ("hooks", "functorch")
+            or arguments.get("distributed", False)
+        )
+        if unsupported:
+            raise PrivacyError("make_private: only flat clipping with hooks or functorch, not distributed, is secured")
+        return SecureOptimizer(
+            getattr(optimizer, "original_optimizer", optimizer),
+            stream=self._noise,
+            noise_multiplier=self.plan.noise_multiplier,
+            max_grad_norm=arguments["max_grad_norm"],
+            expected_batch_size=self.plan.batch_size,
+            loss_reduction=arguments.get("loss_reduction", "mean"),
+        )
+
+    def _prepare_data_loader(
+        self, data_loader: DataLoader[Any], *, poisson_sampling: bool, **_: Any
+    ) -> "PoissonLoader":
+        dataset = data_loader.dataset
+        if not poisson_sampling or not isinstance(dataset, TensorDataset):
+            raise PrivacyError("make_private: needs poisson_sampling and a loader over a TensorDataset")
+        return PoissonLoader(dataset, plan=self.plan, stream=self._sampling)
+
+
+class SecureOptimizer(DPOptimizer):  # type: ignore[misc]
+    """Opacus' optimizer with a bound that holds for any example, and noise from a secure stream."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *, stream: SecureStream, **arguments: Any) -> None:
+        super().__init__(optimizer, **arguments)
+        self._stream = stream
+
+    def clip_and_accumulate(self) -> None:
+        """Add the clipped gradients into ``p.summed_grad``, which one example moves by at most the bound."""
+        for parameter in self.params:
+            _check_processed_flag(parameter.grad_sample)
+        for parameter, total in zip(self.params, clipped_sums(self.grad_samples, self.max_grad_norm), strict=True):
+            parameter.summed_grad = total if parameter.summed_grad is None else parameter.summed_grad + total
+            _mark_as_processed(parameter.grad_sample)
+
+    def add_noise(self) -> None:
+        """Add N(0, (noise_multiplier * max_grad_norm)^2) to ``p.summed_grad``, into ``p.grad``.
+
+        A continuous Gaussian in floating point is a mitigation, not an exact sampler: the set of its values
+        can betray what it was added to (Mironov 2012, doi 10.1145/2382196.2382264). So the sum is made in
+        float64 on the CPU and rounded to a lattice that depends on the standard deviation alone. Every
+        lattice point then collects some 2^30 noise values whatever the sum was, which costs one rounding,
+        where four Gaussians per value (Holohan & Braghin 2021, arXiv 2107.10138) would cost four times the
+        draws. No bound on what is left is claimed.
+        """
+        deviation = self.noise_multiplier * self.max_grad_norm
+        lattice = 2.0 ** (np.floor(np.log2(deviation)) - _LATTICE_BITS)
+        for parameter in self.params:
+            _check_processed_flag(parameter.summed_grad)
+            noised = parameter.summed_grad.detach().cpu().double().numpy().ravel()
+            noised = noised + deviation * self._stream.normal(noised.size)
+            noised = np.rint(noised / lattice) * lattice
+            parameter.grad = torch.from_numpy(noised).view_as(parameter).to(parameter)
+            _mark_as_processed(parameter.summed_grad)
+
+
+class PoissonSampler(Sampler[list[int]]):
+    """``steps`` batches, each with every row independently with probability ``sample_rate``; may be empty."""
+
+    def __init__(self, rows: int, *, sample_rate: float, steps: int, stream: SecureStream) -> None:
+        self.rows, self.sample_rate, self.steps, self._stream = rows, sample_rate, steps, stream
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for _ in range(self.steps):
+            yield np.flatnonzero(self._stream.uniform(self.rows) < self.sample_rate).tolist()
+
+
+class PoissonLoader(DataLoader[tuple[Tensor, ...]]):
+    """A round's batches, gathered afresh: exactly plan.steps_per_round, at exactly plan.sample_rate.
+
+    The rows at hand may be more or fewer than the plan's public size; nothing but the rows of a batch
+    depends on their number.
+    """
+
+    def __init__(self, dataset: TensorDataset, *, plan: ExamplePlan, stream: SecureStream) -> None:
+        self.sample_rate = plan.sample_rate
+        super().__init__(
+            _Rows(*dataset.tensors),
+            batch_sampler=PoissonSampler(
+                len(dataset), sample_rate=plan.sample_rate, steps=plan.steps_per_round, stream=stream
+            ),
+            collate_fn=_gathered,
+            generator=torch.Generator(),  # else each pass draws a worker seed from torch's global generator
+        )
+
+
+class _Rows(TensorDataset):
+    """Gathers a whole batch at once, which also gives an empty batch its shape."""
+
+    def __getitems__(self, rows: list[int]) -> tuple[Tensor, ...]:
+        index = torch.tensor(rows, dtype=torch.long)
+        return tuple(tensor[index] for tensor in self.tensors)
+
+
+def _gathered(batch: Any) -> Any:
+    return batch

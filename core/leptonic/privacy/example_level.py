@@ -1,0 +1,147 @@
+"""DP-SGD for the client's training loop: Poisson batches in, noised gradients out, plain models around it.
+
+    with private_training(model, optimizer, features, labels, plan=..., ...) as private:
+        for x, y in private.batches():
+            loss(model(x), y).backward()      # the mean of per-example losses
+            private.step(correct)
+
+Source: Abadi et al. 2016, arXiv 1607.00133, through Opacus.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn, optim
+from torch.utils.data import DataLoader, TensorDataset
+
+from leptonic.errors import PrivacyError
+from leptonic.privacy.accounting import ExamplePlan
+from leptonic.privacy.compatibility import check_model
+from leptonic.privacy.engine import PoissonLoader, SecureOptimizer, SecurePrivacyEngine
+from leptonic.randomness import SecureStream
+
+__all__ = ["PrivateTraining", "check_model", "private_training"]
+
+
+class PrivateTraining:
+    """One round's steps: one per batch, as many as planned. Made by :func:`private_training`."""
+
+    def __init__(self, model: nn.Module, optimizer: SecureOptimizer, loader: PoissonLoader) -> None:
+        self._model, self._optimizer, self._loader = model, optimizer, loader
+        self._started = False
+        self._pending: Tensor | None = None
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The plan's steps_per_round batches, once; each may be empty, and each must be followed by a step.
+
+        Yields (n, *shape) features and (n,) labels, where n varies around the plan's batch size.
+        """
+        if self._started:
+            raise PrivacyError("a round's batches can be drawn only once: begin the next round")
+        self._started = True
+        for features, labels in self._loader:
+            if self._pending is not None:
+                raise PrivacyError("a batch was left without step(): the accounting expects one step per batch")
+            self._pending = features
+            yield features, labels
+
+    def step(self, correct: Callable[[], None] | None = None) -> None:
+        """Clip, noise and average the gradients of the last batch, correct them, and let the optimizer step.
+
+        The mean's denominator is the plan's batch size, whatever the batch held. correct: may change
+        ``p.grad`` in place *after* the noise; it must derive from noised models only. Momentum and weight
+        decay act in the optimizer, on noised gradients, and cost no privacy. For an empty batch the gradient
+        is noise alone, and the loss need not be computed. No gradient is left behind.
+        """
+        if self._pending is None:
+            raise PrivacyError("step() without a new batch: draw batches from batches(), one step each")
+        self._require_gradients(len(self._pending))
+        self._pending = None
+        self._optimizer.pre_step()
+        if correct is not None:
+            correct()
+        self._optimizer.original_optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def _require_gradients(self, examples: int) -> None:
+        for name, parameter in self._model.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            if examples == 0:
+                empty = parameter.new_zeros((0, *parameter.shape))
+                parameter.grad_sample = empty  # type: ignore[attr-defined]
+            found = parameter.grad_sample  # type: ignore[attr-defined]
+            if not isinstance(found, Tensor) or len(found) != examples:
+                raise PrivacyError(
+                    f"{name} has no gradient for each of the {examples} examples: call backward() once per"
+                    " batch, on a loss that this parameter reaches through its module"
+                )
+
+
+@contextmanager
+def private_training(
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    features: Tensor,
+    labels: Tensor,
+    *,
+    plan: ExamplePlan,
+    clip_norm: float,
+    noise: SecureStream,
+    sampling: SecureStream,
+) -> Iterator[PrivateTraining]:
+    """Run one round of DP-SGD on ``model``, which is in training mode and is plain again afterwards.
+
+    optimizer: a plain optimizer over all trainable parameters of the model. features: (n, *shape).
+    labels: (n,). n may differ from plan.public_size; the guarantee does not depend on it. clip_norm: bound on
+    each example's gradient norm. noise, sampling: secure streams of this round alone, with operating-system
+    keys wherever the guarantee is to hold.
+    Raises PrivacyError before any work if the model or the arguments cannot keep the guarantee.
+    """
+    _check_arguments(model, optimizer, features, labels, clip_norm)
+    engine = SecurePrivacyEngine(plan=plan, noise=noise, sampling=sampling)
+    try:
+        hooks, private_optimizer, loader = engine.make_private(
+            module=model,
+            optimizer=optimizer,
+            data_loader=DataLoader(TensorDataset(features, labels)),
+            noise_multiplier=plan.noise_multiplier,
+            max_grad_norm=clip_norm,
+            wrap_model=False,
+        )
+        try:
+            yield PrivateTraining(model, private_optimizer, loader)
+        finally:
+            hooks.cleanup()
+    finally:
+        _make_plain(model)
+
+
+def _check_arguments(
+    model: nn.Module, optimizer: optim.Optimizer, features: Tensor, labels: Tensor, clip_norm: float
+) -> None:
+    if not 1e-6 <= clip_norm <= 1e6:
+        raise PrivacyError(f"privacy.clip_norm = {clip_norm:g} is outside 1e-6 .. 1e6, where float32 keeps the bound")
+    if len(features) != len(labels):
+        raise PrivacyError(f"{len(features)} rows of features but {len(labels)} labels")
+    if not model.training:
+        raise PrivacyError("the model is not in training mode: call model.train() first")
+    stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in stepped:
+            raise PrivacyError(f"{name} is trainable, but the optimizer does not have it: freeze it or add it")
+    made_up = torch.rand((2, *features.shape[1:]), generator=torch.Generator().manual_seed(0))
+    check_model(model, made_up.to(next(model.parameters()).device, features.dtype))
+
+
+def _make_plain(model: nn.Module) -> None:
+    """Remove what Opacus' own clean-up leaves: sums and raw gradients, and inputs captured on modules."""
+    for parameter in model.parameters():
+        parameter.grad = None
+        if hasattr(parameter, "summed_grad"):
+            del parameter.summed_grad
+    for module in model.modules():
+        for name in ("activations", "max_batch_len"):
+            if hasattr(module, name):
+                delattr(module, name)

@@ -1,0 +1,44 @@
+"""The last words of a run on the terminal: its result, or how to continue it."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import typer
+
+from leptonic_server.outputs import Result
+
+__all__ = ["closing_words"]
+
+
+@contextmanager
+def closing_words(*, as_json: bool) -> Iterator[Callable[[Result], None]]:
+    """Print the result of the enclosed run; turn Ctrl-C and SIGTERM into a resumable stop with exit code 130."""
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield lambda result: _print(result, as_json=as_json)
+    except KeyboardInterrupt:
+        typer.echo("stopped; every committed round is kept: continue with the same command and --resume", err=True)
+        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _print(result: Result, *, as_json: bool) -> None:
+    report = Path(result.run_dir) / "report.html"
+    if result.accuracy is not None:
+        typer.echo(f"accuracy  {result.accuracy:.2%} after {result.rounds} rounds (best {result.best_accuracy:.2%})")
+    if result.epsilon is not None:
+        typer.echo(f"epsilon   {result.epsilon:.3g}")
+    typer.echo(f"model     {result.model_sha256[:16]}  {result.seconds:.1f} s")
+    typer.echo(f"run       {result.run_dir}")
+    if report.exists():
+        typer.echo(f"report    {report}")
+    if as_json:
+        typer.echo(result.to_json())

@@ -1,0 +1,247 @@
+"""The main loop of a run, written once over Flower's Grid: plan, send, collect, aggregate, commit.
+
+Deadlines, partial cohorts and errors of single clients are normal events and recorded per round. Killed at
+any instant, the run continues from the last commit of its :class:`RunStore` and ends with the same model.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from leptonic.algorithms import algorithm_for
+from leptonic.errors import RunError
+from leptonic.experiment import Experiment
+from leptonic.integers import add, from_fixed
+from leptonic.pipeline import decode_scalars, pipeline_for
+from leptonic.schedule import learning_rate
+from leptonic.update import Mean
+from leptonic_server.accumulator import accumulator_for
+from leptonic_server.cohort import Members, choose
+from leptonic_server.evaluation import Evaluator
+from leptonic_server.exchange import Asked, Exchange, RoundGrid
+from leptonic_server.optimizers import optimizer_for
+from leptonic_server.rules import rule_for
+from leptonic_server.state import RoundState
+from leptonic_server.store import ClientRecord, RoundRecord, RunStore, now
+
+__all__ = ["Coordinator", "Listener"]
+
+
+class Listener(Protocol):
+    """Is told of a run's progress."""
+
+    def round_begins(self, round_number: int, attempt: int, invited: int) -> None:
+        """So many clients are about to be asked."""
+        ...
+
+    def client_answered(self, record: ClientRecord) -> None:
+        """A client's reply was judged."""
+        ...
+
+    def round_committed(self, record: RoundRecord) -> None:
+        """A round stands in the run store."""
+        ...
+
+
+class Phases:
+    """Seconds of each phase of a round."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Add the time of the enclosed work to phase ``name``."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The outcome of a round's evaluation: the server's and the clients' metrics, and what asking them took."""
+
+    server: Mapping[str, float]
+    clients: Mapping[str, float]
+    asked: Asked
+
+
+class Coordinator:
+    """Runs one experiment to its last round."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        *,
+        store: RunStore,
+        grid: RoundGrid,
+        members: Members,
+        evaluator: Evaluator,
+        listener: Listener,
+    ) -> None:
+        if store.run is None:
+            raise RunError(f"{store.folder}: begin the run before coordinating it")
+        self._experiment, self._store, self._members = experiment, store, members
+        self._evaluator, self._listener = evaluator, listener
+        self._algorithm = algorithm_for(experiment)
+        self._optimizer = optimizer_for(experiment.server_optimizer)
+        self._rule = rule_for(experiment.aggregation)
+        self._pipeline = pipeline_for(experiment, evaluator.layout.size)
+        self._exchange = Exchange(grid, members, run=store.run, experiment=experiment.hash)
+
+    def run(self) -> None:
+        """Continue from the last committed round to the last round of the experiment."""
+        if self._store.last_round() is None:
+            self._commit_first_model()
+        state = RoundState.from_vectors(self._store.vectors())
+        for number in range((self._store.last_round() or 0) + 1, self._experiment.training.rounds + 1):
+            state = self._round(number, state)
+
+    def _round(self, number: int, state: RoundState) -> RoundState:
+        """Try one round until enough clients are counted, and commit it."""
+        federation, failed = self._experiment.federation, set[int]()
+        first = self._store.last_attempt(number) + 1
+        for attempt in range(first, first + federation.attempts):
+            phases = Phases()
+            asked, mean = self._train(number, attempt, state, failed, phases)
+            records = list(asked.records.values())
+            if mean is not None:
+                return self._finish(number, attempt, state, mean, asked, phases)
+            self._store.record_clients(number, attempt, records)
+            failed |= {record.client for record in records if record.status in ("failed", "refused", "invalid")}
+        raise RunError(
+            f"round {number}: {len(asked.counted)} clients were counted and {federation.needed} are needed, "
+            f"after {federation.attempts} attempts{_first_reason(records)}. "
+            f"The run stands at round {number - 1}; mend the cause and continue with --resume"
+        )
+
+    def _train(
+        self, number: int, attempt: int, state: RoundState, failed: set[int], phases: Phases
+    ) -> tuple[Asked, Mean | None]:
+        """One attempt: invite a cohort and sum what it answers. The mean is None if too few were counted."""
+        federation = self._experiment.federation
+        with phases("plan"):
+            cohort = choose(self._experiment, number, self._wait_for_members(), failed)
+            content = state.broadcast(self._algorithm)
+            total = accumulator_for(self._pipeline, self._rule)
+        self._listener.round_begins(number, attempt, len(cohort))
+        with phases("collect"):
+            asked = self._exchange.ask(
+                "train",
+                round_number=number,
+                attempt=attempt,
+                cohort=cohort,
+                content=content,
+                counted=self._store.counted(),
+                wanted=federation.wanted,
+                deadline=federation.deadline,
+                take=lambda client, buffer: total.add(client, self._pipeline.from_bytes(buffer)),
+                on_client=self._listener.client_answered,
+            )
+        if len(asked.counted) < federation.needed:
+            return asked, None
+        with phases("aggregate"):
+            return asked, total.result()
+
+    def _finish(
+        self, number: int, attempt: int, state: RoundState, mean: Mean, asked: Asked, phases: Phases
+    ) -> RoundState:
+        """Step the model, evaluate it, commit the round."""
+        with phases("aggregate"):
+            clients = self._experiment.federation.clients
+            after = state.step(mean, self._algorithm, self._optimizer, clients=clients)
+        with phases("evaluate"):
+            evaluated = self._evaluate(number, attempt, after, asked.counted)
+        train = {name.removeprefix("train_"): value for name, value in mean.sums.items() if name.startswith("train_")}
+        record = RoundRecord(
+            round=number,
+            attempt=attempt,
+            model_sha256=self._evaluator.model_sha256(after.model),
+            learning_rate=learning_rate(self._experiment.training, number - 1),
+            cohort=len(asked.records),
+            survivors=len(asked.counted),
+            bytes_down=asked.bytes_down + evaluated.asked.bytes_down,
+            bytes_up=asked.bytes_up + evaluated.asked.bytes_up,
+            seconds=phases.seconds,
+            metrics=evaluated.server,
+            client_metrics=evaluated.clients,
+            train=self._evaluator.summary(train),
+            clamped=round(mean.sums["clamped"]),
+            capped=round(mean.sums["capped"]),
+            epsilon=max((r.epsilon for r in asked.records.values() if r.epsilon is not None), default=None),
+            finished=now(),
+        )
+        self._commit(record, after, list(asked.records.values()))
+        return after
+
+    def _evaluate(self, number: int, attempt: int, state: RoundState, cohort: list[int]) -> Evaluated:
+        """Evaluate where and when the experiment says."""
+        settings, asked = self._experiment.evaluation, Asked()
+        if number % settings.every and number != self._experiment.training.rounds:
+            return Evaluated({}, {}, asked)
+        server = self._evaluator.evaluate(state.model)
+        if "clients" not in settings.on:
+            return Evaluated(server, {}, asked)
+        names = (*self._evaluator.task.metric_names, "examples")
+        total = np.zeros(len(names), dtype=np.uint64)
+        asked = self._exchange.ask(
+            "evaluate",
+            round_number=number,
+            attempt=attempt,
+            cohort=cohort,
+            content=state.model.astype("<f4", copy=False).tobytes(),
+            counted={},
+            wanted=len(cohort),
+            deadline=self._experiment.federation.deadline,
+            take=lambda _, buffer: add(total, decode_scalars(buffer, len(names))),
+            on_client=lambda _: None,
+        )
+        sums = dict(zip(names, from_fixed(total), strict=True))
+        return Evaluated(server, self._evaluator.summary(sums), asked)
+
+    def _wait_for_members(self) -> Mapping[int, int]:
+        """The reachable members, once there are enough for a round."""
+        federation = self._experiment.federation
+        end = time.monotonic() + federation.deadline
+        while len(online := self._members.online()) < federation.needed:
+            if time.monotonic() > end:
+                raise RunError(
+                    f"{len(online)} clients are reachable and a round needs {federation.needed}: "
+                    "start more clients and continue with --resume"
+                )
+            time.sleep(0.1)
+        return online
+
+    def _commit_first_model(self) -> None:
+        """Round 0: the model before training, evaluated."""
+        model = self._evaluator.initial()
+        record = RoundRecord(
+            round=0,
+            attempt=0,
+            model_sha256=self._evaluator.model_sha256(model),
+            learning_rate=0.0,
+            cohort=0,
+            survivors=0,
+            bytes_down=0,
+            bytes_up=0,
+            seconds={},
+            metrics=self._evaluator.evaluate(model),
+            finished=now(),
+        )
+        self._commit(record, RoundState.first(model, self._algorithm, self._optimizer), [])
+
+    def _commit(self, record: RoundRecord, state: RoundState, clients: list[ClientRecord]) -> None:
+        self._store.commit(record, state.vectors(), clients)
+        self._listener.round_committed(record)
+
+
+def _first_reason(records: list[ClientRecord]) -> str:
+    """Why a client of the last attempt was not counted, for the error message."""
+    reasons = (f" (client {r.client}: {r.status}: {r.detail})" for r in records if r.status != "counted")
+    return next(reasons, "")

@@ -1,0 +1,114 @@
+"""What a run leaves for people: metrics.jsonl, TensorBoard events, the model, the report, the last line.
+
+Everything is derived from the run store, so that a resumed run leaves the same as an unbroken one.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leptonic.experiment import Experiment
+from leptonic.files import write_atomic
+from leptonic_server.evaluation import Evaluator
+from leptonic_server.store import RoundRecord, RunStore
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["Outputs", "Result"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run amounts to; printed as one JSON object by ``--json``.
+
+    accuracy: of the last round, on the server's test data, None where it has none. best_accuracy: over rounds.
+    seconds: over all rounds. bytes_up, bytes_down: encoded messages between coordinator and clients.
+    """
+
+    accuracy: float | None
+    best_accuracy: float | None
+    model_sha256: str
+    rounds: int
+    seconds: float
+    bytes_up: int
+    bytes_down: int
+    epsilon: float | None
+    run_dir: str
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+
+class Outputs:
+    """Follows a run's commits."""
+
+    def __init__(self, experiment: Experiment, store: RunStore) -> None:
+        self._store = store
+        self._metrics = store.folder / "metrics.jsonl"
+        lines = [_line(record) for record in store.rounds()]
+        write_atomic(self._metrics, "".join(lines).encode())
+        resolved = json.dumps(experiment.model_dump(mode="json"), indent=2) + "\n"
+        write_atomic(store.folder / "experiment.json", resolved.encode())
+        self._events = _events(store.folder, len(lines)) if experiment.outputs.tensorboard else None
+
+    def round_committed(self, record: RoundRecord) -> None:
+        """Append one round to the metrics and the events."""
+        with self._metrics.open("a", encoding="utf-8") as stream:
+            stream.write(_line(record))
+        if self._events is None:
+            return
+        groups = {"server": record.metrics, "clients": record.client_metrics, "train": record.train}
+        groups["seconds"] = record.seconds
+        groups["round"] = {
+            "survivors": record.survivors,
+            "bytes_up": record.bytes_up,
+            "bytes_down": record.bytes_down,
+            "learning_rate": record.learning_rate,
+        }
+        if record.epsilon is not None:
+            groups["privacy"] = {"epsilon": record.epsilon}
+        for group, values in groups.items():
+            for name, value in values.items():
+                self._events.add_scalar(f"{group}/{name}", value, record.round)
+        self._events.flush()
+
+    def finish(self, evaluator: Evaluator) -> Result:
+        """Write the model of the last round, and say what the run amounts to."""
+        write_atomic(self._store.folder / "model.safetensors", evaluator.model_file(self._store.vectors()["model"]))
+        return result_of(self._store)
+
+    def close(self) -> None:
+        """Close the events."""
+        if self._events is not None:
+            self._events.close()
+
+
+def result_of(store: RunStore) -> Result:
+    """The result of a run as far as it has been committed."""
+    rounds = store.rounds()
+    accuracies = [record.metrics["accuracy"] for record in rounds if "accuracy" in record.metrics]
+    return Result(
+        accuracy=rounds[-1].metrics.get("accuracy"),
+        best_accuracy=max(accuracies, default=None),
+        model_sha256=rounds[-1].model_sha256,
+        rounds=rounds[-1].round,
+        seconds=round(sum(sum(record.seconds.values()) for record in rounds), 3),
+        bytes_up=sum(record.bytes_up for record in rounds),
+        bytes_down=sum(record.bytes_down for record in rounds),
+        epsilon=rounds[-1].epsilon,
+        run_dir=str(Path(store.folder).resolve()),
+    )
+
+
+def _events(folder: Path, purge_step: int) -> "SummaryWriter":
+    """TensorBoard's writer; what a killed run wrote beyond its last commit is purged."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "events"), purge_step=purge_step or None)
+
+
+def _line(record: RoundRecord) -> str:
+    return json.dumps(asdict(record)) + "\n"

@@ -1,0 +1,84 @@
+"""Finds or makes a run's folder and opens its store, fresh or to be resumed."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from leptonic import __version__
+from leptonic.errors import RunError
+from leptonic.experiment import Experiment
+from leptonic_server.store import RunStore
+
+__all__ = ["open_run"]
+
+
+@contextmanager
+def open_run(
+    experiment: Experiment, *, layout: str, mode: str, folder: Path | None, resume: bool
+) -> Iterator[RunStore]:
+    """The store of a new run, or with ``resume`` of one that can continue; locked while open.
+
+    layout: hash of the model's layout. mode: simulated or deployed. folder: of the run; default: a new one
+    under outputs.directory, or with ``resume`` the newest there that runs the same experiment.
+    Raises RunError when there is nothing to resume, when a new run would overwrite another, or when
+    another process holds the run.
+    """
+    if resume:
+        chosen = folder or _newest(experiment, mode)
+        if not (chosen / "run.sqlite").exists():
+            raise RunError(f"{chosen}: no run to resume here")
+    else:
+        chosen = folder or _fresh(experiment)
+        if (chosen / "run.sqlite").exists():
+            raise RunError(f"{chosen}: holds a run already; continue it with --resume, or choose another --run-dir")
+        chosen.mkdir(parents=True, exist_ok=True)
+    with _locked(chosen):
+        store = RunStore(chosen)
+        try:
+            if store.run is None:
+                store.begin(secrets.token_hex(8), experiment, layout=layout, mode=mode, version=__version__)
+            else:
+                store.check(experiment, layout=layout, mode=mode)
+            yield store
+        finally:
+            store.close()
+
+
+def _fresh(experiment: Experiment) -> Path:
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    base = Path(experiment.outputs.directory)
+    names = (f"{experiment.name}-{stamp}{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
+    return next(base / name for name in names if not (base / name).exists())
+
+
+def _newest(experiment: Experiment, mode: str) -> Path:
+    base = Path(experiment.outputs.directory)
+    stores = sorted(base.glob("*/run.sqlite"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in stores:
+        store = RunStore(path.parent)
+        try:
+            if store.run is not None and store.mode == mode and store.experiment.hash == experiment.hash:
+                return path.parent
+        except RunError:
+            continue
+        finally:
+            store.close()
+    raise RunError(f"{base}: no {mode} run of this experiment to resume; name its folder with --run-dir")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise RunError(f"{folder}: another process is working on this run") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)

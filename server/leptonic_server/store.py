@@ -1,0 +1,231 @@
+"""The run store: everything a resume, a report or an auditor needs, one atomic commit per round.
+
+A run's folder holds ``run.sqlite`` and one safetensors file per kept round (model and server state).
+The vectors are written first (write, fsync, rename), then one transaction names them: killed at any
+instant, the folder holds the last committed round, whole. Nothing is pickled.
+"""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import safetensors.numpy
+
+from leptonic.errors import RunError
+from leptonic.experiment import Experiment
+from leptonic.experiment_file import from_mapping
+from leptonic.files import write_atomic
+from leptonic.update import Vector
+
+__all__ = ["ClientRecord", "Member", "RoundRecord", "RunStore", "now"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS run (
+    id TEXT PRIMARY KEY, experiment TEXT NOT NULL, hash TEXT NOT NULL, layout TEXT NOT NULL,
+    mode TEXT NOT NULL, version TEXT NOT NULL, created TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS roster (
+    client INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, key TEXT
+) STRICT;
+CREATE TABLE IF NOT EXISTS rounds (
+    round INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, vectors TEXT NOT NULL, record TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS clients (
+    round INTEGER NOT NULL, attempt INTEGER NOT NULL, client INTEGER NOT NULL, status TEXT NOT NULL,
+    detail TEXT NOT NULL, seconds REAL NOT NULL, epsilon REAL, PRIMARY KEY (round, attempt, client)
+) STRICT;
+CREATE INDEX IF NOT EXISTS clients_by_client ON clients (client, status, round);
+"""
+
+KEPT_ROUNDS = 2
+"""Vectors of so many rounds stay on disk: the last, and the one before in case a disk loses the newest file."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One client of the roster. key: its Ed25519 public key, hexadecimal, or None in a simulation."""
+
+    client: int
+    name: str
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class ClientRecord:
+    """What became of one invited client in one attempt of a round.
+
+    status: counted, late, failed, refused, invalid. seconds: of local work, as the client says.
+    """
+
+    client: int
+    status: str
+    detail: str = ""
+    seconds: float = 0.0
+    epsilon: float | None = None
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One committed round, as metrics, report and page show it.
+
+    seconds: by phase (plan, collect, aggregate, evaluate). metrics: of the evaluation, if one was made.
+    train: mean metrics of local training. clamped: values outside the range, summed over the cohort.
+    """
+
+    round: int
+    attempt: int
+    model_sha256: str
+    learning_rate: float
+    cohort: int
+    survivors: int
+    bytes_down: int
+    bytes_up: int
+    seconds: Mapping[str, float]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    client_metrics: Mapping[str, float] = field(default_factory=dict)
+    train: Mapping[str, float] = field(default_factory=dict)
+    clamped: int = 0
+    capped: int = 0
+    epsilon: float | None = None
+    finished: str = ""
+
+
+class RunStore:
+    """One run's folder, open for writing by one process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._database = sqlite3.connect(folder / "run.sqlite", isolation_level=None)
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = FULL")
+        self._database.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def begin(self, run: str, experiment: Experiment, *, layout: str, mode: str, version: str) -> None:
+        """Record a new run. layout: hash of the model's layout; mode: simulated or deployed."""
+        row = (
+            run,
+            json.dumps(experiment.model_dump(mode="json")),
+            experiment.hash,
+            layout,
+            mode,
+            version,
+            now(),
+        )
+        self._database.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    @property
+    def run(self) -> str | None:
+        """The run's id, None before :meth:`begin`."""
+        row = self._database.execute("SELECT id FROM run").fetchone()
+        return row[0] if row else None
+
+    @property
+    def mode(self) -> str:
+        """How the run is executed: simulated or deployed."""
+        return str(self._one("SELECT mode FROM run"))
+
+    @property
+    def experiment(self) -> Experiment:
+        """The resolved experiment of the run."""
+        content = json.loads(self._one("SELECT experiment FROM run"))
+        return from_mapping(content, source=str(self.folder / "run.sqlite"))
+
+    def check(self, experiment: Experiment, *, layout: str, mode: str) -> None:
+        """Raise RunError unless this run can continue as ``experiment``."""
+        stored = (self._one("SELECT hash FROM run"), self._one("SELECT layout FROM run"), self.mode)
+        if stored[2] != mode:
+            raise RunError(f"{self.folder}: this run was {stored[2]}, it cannot be resumed {mode}")
+        if stored[:2] != (experiment.hash, layout):
+            raise RunError(
+                f"{self.folder}: the experiment has changed since this run began; "
+                "put the file and its --set values back, or start a new run"
+            )
+
+    def enrol(self, members: list[Member]) -> None:
+        """Fix the roster."""
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            rows = [(member.client, member.name, member.key) for member in members]
+            self._database.executemany("INSERT INTO roster VALUES (?, ?, ?)", rows)
+
+    def roster(self) -> list[Member]:
+        """The members, by index."""
+        rows = self._database.execute("SELECT client, name, key FROM roster ORDER BY client")
+        return [Member(*row) for row in rows]
+
+    def record_clients(self, round_number: int, attempt: int, records: list[ClientRecord]) -> None:
+        """Record what became of the clients of an attempt that failed."""
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._insert_clients(round_number, attempt, records)
+
+    def commit(self, record: RoundRecord, vectors: Mapping[str, Vector], clients: list[ClientRecord]) -> None:
+        """Commit one round: its vectors, its record, and what became of its clients."""
+        name = f"round-{record.round:06d}.safetensors"
+        write_atomic(self.folder / name, safetensors.numpy.save(dict(vectors)))
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            row = (record.round, record.attempt, name, json.dumps(asdict(record)))
+            self._database.execute("INSERT INTO rounds VALUES (?, ?, ?, ?)", row)
+            self._insert_clients(record.round, record.attempt, clients)
+        for old in sorted(self.folder.glob("round-*.safetensors"))[:-KEPT_ROUNDS]:
+            old.unlink()
+
+    def rounds(self) -> list[RoundRecord]:
+        """All committed rounds in order; round 0 is the model before training."""
+        rows = self._database.execute("SELECT record FROM rounds ORDER BY round")
+        return [RoundRecord(**json.loads(row[0])) for row in rows]
+
+    def last_round(self) -> int | None:
+        """The last committed round, None if not even the first model was."""
+        return self._database.execute("SELECT max(round) FROM rounds").fetchone()[0]  # type: ignore[no-any-return]
+
+    def last_attempt(self, round_number: int) -> int:
+        """The highest attempt of a round that was recorded, 0 if none."""
+        query = "SELECT coalesce(max(attempt), 0) FROM clients WHERE round = ?"
+        return int(self._database.execute(query, (round_number,)).fetchone()[0])
+
+    def vectors(self) -> dict[str, Vector]:
+        """Model and server state of the last committed round. Raises RunError if the file is damaged."""
+        name = self._one("SELECT vectors FROM rounds ORDER BY round DESC LIMIT 1")
+        try:
+            return safetensors.numpy.load_file(self.folder / name)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise RunError(f"{self.folder / name}: cannot be read ({error}); restore it from a copy") from None
+
+    def counted(self) -> dict[int, int]:
+        """For each client that ever was counted: the last committed round in which it was."""
+        query = """
+            SELECT clients.client, max(clients.round) FROM clients
+            JOIN rounds ON rounds.round = clients.round AND rounds.attempt = clients.attempt
+            WHERE clients.status = 'counted' GROUP BY clients.client
+        """
+        return dict(self._database.execute(query).fetchall())
+
+    def clients(self) -> list[tuple[int, int, ClientRecord]]:
+        """What became of every invited client: (round, attempt, record), in order."""
+        query = "SELECT * FROM clients ORDER BY round, attempt, client"
+        return [(row[0], row[1], ClientRecord(*row[2:])) for row in self._database.execute(query)]
+
+    def _insert_clients(self, round_number: int, attempt: int, records: list[ClientRecord]) -> None:
+        rows = [(round_number, attempt, r.client, r.status, r.detail, r.seconds, r.epsilon) for r in records]
+        self._database.executemany("INSERT INTO clients VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _one(self, query: str) -> Any:
+        row: tuple[Any, ...] | None = self._database.execute(query).fetchone()
+        if row is None:
+            raise RunError(f"{self.folder}: no run was begun here")
+        return row[0]
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,121 @@
+"""Flower's Grid in one process: messages go to an engine instead of a network.
+
+Leptonic's payloads pass by reference and are never serialised. The coordinator cannot tell this grid from a
+deployed one. This is the one file of the simulations that touches Flower's internals.
+"""
+
+import itertools
+from collections.abc import Iterable
+from typing import Protocol, cast
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from leptonic.errors import DecodeError, RunError
+from leptonic.wire import Payload, Reply, Request, pack, unpack
+
+__all__ = ["Engine", "InProcessGrid"]
+
+
+class Engine(Protocol):
+    """Does the clients' work of a simulation."""
+
+    def answer(self, request: Request, content: bytes | memoryview) -> tuple[Reply, bytes]:
+        """One client's reply to one request."""
+        ...
+
+
+class MemoryPayloads:
+    """Payloads by reference: a handle names the object itself."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, bytes | memoryview] = {}
+        self._names = itertools.count()
+
+    def put(self, content: bytes | memoryview) -> Payload:
+        """Hold the content under a new handle."""
+        name = str(next(self._names))
+        self._held[name] = content
+        return Payload(kind="memory", length=len(content), parts=[name])
+
+    def get(self, payload: Payload) -> bytes | memoryview:
+        """The content itself. Raises DecodeError if it is not held."""
+        content = self._held.get(payload.parts[0]) if payload.kind == "memory" and payload.parts else None
+        if content is None:
+            raise DecodeError("the payload is not held in this process")
+        return content
+
+    def release(self, payload: Payload) -> None:
+        """Let go of the content."""
+        for name in payload.parts:
+            self._held.pop(name, None)
+
+
+class InProcessGrid(Grid):  # type: ignore[misc]
+    """Answers each message when it is pulled, in the order in which they were pushed."""
+
+    def __init__(self, engine: Engine, clients: int) -> None:
+        self.payloads = MemoryPayloads()
+        self._engine = engine
+        self._clients = clients
+        self._pending: dict[str, Message] = {}
+        self._ids = itertools.count()
+        # Flower's messages name the task, run and node that send them.
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+
+    def set_run(self, run: Run) -> None:
+        """A simulation has one run."""
+
+    @property
+    def run(self) -> Run:
+        """Not known in a simulation."""
+        raise RunError("a simulation has no Flower run")
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Flower's old way of making a message."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Node ids: the roster index plus 2, since Flower's server is node 1."""
+        return range(2, 2 + self._clients)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Queue the messages."""
+        names = []
+        for message in messages:
+            name = f"message-{next(self._ids)}"
+            message.metadata.__dict__["_message_id"] = name
+            self._pending[name] = message
+            names.append(name)
+        return names
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Do the work of the first queued message that was asked for, and return its reply."""
+        name = next((name for name in message_ids if name in self._pending), None)
+        return [] if name is None else [self._work(self._pending.pop(name))]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Push, and pull every reply."""
+        names = self.push_messages(messages)
+        return [reply for name in names for reply in self.pull_messages([name])]
+
+    def abandon(self, message_ids: Iterable[str]) -> None:
+        """Forget queued messages: the round goes on without them."""
+        for name in message_ids:
+            self._pending.pop(name, None)
+
+    def _work(self, message: Message) -> Message:
+        request, content = unpack(message.content, Request)
+        buffer = content if request.payload.kind == "inline" else self.payloads.get(request.payload)
+        reply, answer = self._engine.answer(request, buffer)
+        reply = reply.model_copy(update={"payload": self.payloads.put(answer)})
+        return cast(Message, Message(pack(reply), reply_to=message))

@@ -1,0 +1,59 @@
+"""One simulation from the experiment to its result: the coordinator over the in-process grid."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from leptonic.experiment import Experiment
+from leptonic_server.coordinator import Coordinator
+from leptonic_server.evaluation import Evaluator
+from leptonic_server.outputs import Outputs, Result
+from leptonic_server.progress import RunListener
+from leptonic_server.run_folder import open_run
+from leptonic_simulations.grid import InProcessGrid
+from leptonic_simulations.sequential import SequentialEngine
+
+__all__ = ["simulate"]
+
+
+class Everyone:
+    """The members of a simulation: all of them reachable, nobody needs to sign."""
+
+    def __init__(self, grid: InProcessGrid) -> None:
+        self._nodes = dict(enumerate(grid.get_node_ids()))
+
+    def online(self) -> Mapping[int, int]:
+        """Every client."""
+        return self._nodes
+
+    def key(self, client: int) -> None:
+        """No key: the reply never left this process."""
+        return
+
+    def name(self, client: int) -> str:
+        """Clients are called by their index."""
+        return f"client-{client}"
+
+
+def simulate(
+    experiment: Experiment, *, folder: Path | None = None, resume: bool = False, quiet: bool = False
+) -> Result:
+    """Run, or with ``resume`` continue, a simulation. See :func:`leptonic_server.run_folder.open_run`."""
+    evaluator = Evaluator(experiment)
+    with open_run(experiment, layout=evaluator.layout.hash, mode="simulated", folder=folder, resume=resume) as store:
+        engine = SequentialEngine(experiment, store.folder / "clients")
+        grid = InProcessGrid(engine, experiment.federation.clients)
+        outputs = Outputs(experiment, store)
+        rounds, done = experiment.training.rounds, store.last_round() or 0
+        try:
+            with RunListener(outputs, rounds=rounds, done=done, quiet=quiet) as listener:
+                Coordinator(
+                    experiment,
+                    store=store,
+                    grid=grid,
+                    members=Everyone(grid),
+                    evaluator=evaluator,
+                    listener=listener,
+                ).run()
+            return outputs.finish(evaluator)
+        finally:
+            engine.close()

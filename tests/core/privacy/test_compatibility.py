@@ -1,0 +1,120 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from leptonic.errors import PrivacyError
+from leptonic.privacy.compatibility import check_model
+
+torch.set_num_threads(1)
+PROBE = torch.rand((2, 4), generator=torch.Generator().manual_seed(0))
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(F.relu(self.layer(x)))
+
+
+class Unused(Twice):
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Centred(Twice):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x - x.mean(dim=0))
+
+
+class Viewing(Twice):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x).view(len(x), -1)
+
+
+class Scaled(Twice):
+    """A constant in a buffer, beside a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(2.0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x * self.scale)
+
+
+class Counting(Scaled):
+    def forward(self, x: Tensor) -> Tensor:
+        self.scale += x.mean()
+        return super().forward(x)
+
+
+def tied() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    return model
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Linear(4, 2),
+        nn.Sequential(nn.Linear(4, 8), nn.GroupNorm(2, 8), nn.Dropout(0.5), nn.LayerNorm(8), nn.Linear(8, 2)),
+        Scaled(),
+    ],
+)
+def test_good_models_pass_and_are_left_alone(model: nn.Module) -> None:
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    model.eval()
+    check_model(model, PROBE)
+    assert not model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), r"1 \(BatchNorm1d\).*GroupNorm"),
+        (
+            nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False, track_running_stats=False)),
+            r"1 \(BatchNorm1d\)",
+        ),
+        (nn.Sequential(nn.LSTM(4, 4)), r"0 \(LSTM\)"),
+        (nn.Sequential(nn.MultiheadAttention(4, 2)), r"0 \(MultiheadAttention\)"),
+        (nn.Sequential(nn.InstanceNorm1d(4, affine=True, track_running_stats=True)), "buffers"),
+        (tied(), "1.weight is tied to 0.weight"),
+        (nn.ReLU(), "no trainable parameter"),
+    ],
+)
+def test_what_the_modules_show_is_refused(model: nn.Module, message: str) -> None:
+    with pytest.raises(PrivacyError, match=message):
+        check_model(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Twice(), r"layer \(Linear\): called 2 times"),
+        (Unused(), "called 0 times"),
+        (Centred(), "depends on another example"),
+        (Viewing(), "empty batch.*flatten"),
+        (Counting(), "buffer scale changes"),
+    ],
+)
+def test_what_a_run_shows_is_refused(model: nn.Module, message: str) -> None:
+    check_model(model)
+    with pytest.raises(PrivacyError, match=message):
+        check_model(model, PROBE)
+
+
+def test_a_changed_buffer_is_put_back() -> None:
+    model = Counting()
+    with pytest.raises(PrivacyError):
+        check_model(model, PROBE)
+    assert model.scale.item() == 2.0
