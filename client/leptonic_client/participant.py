@@ -56,7 +56,7 @@ class Participant:
             self.plan = plan(
                 experiment.privacy,
                 experiment.training,
-                public_size=public_size or len(data),
+                public_size=len(data) if public_size is None else public_size,
                 releases=experiment.training.rounds,
             )
 

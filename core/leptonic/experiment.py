@@ -200,7 +200,9 @@ class Schedule(Settings):
     factor: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.5, description="multiplier per step, or per round (exponential)"
     )
-    floor: Annotated[float, Field(ge=0, le=1)] = Field(default=0.0, description="smallest fraction of the rate (cosine)")
+    floor: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="smallest fraction of the rate (cosine)"
+    )
 
 
 class Training(Settings):
@@ -228,7 +230,9 @@ class Training(Settings):
         if self.optimizer != "sgd" and self.momentum:
             raise ValueError(f"momentum belongs to sgd, not {self.optimizer}: leave it out")
         if self.schedule.warmup_rounds >= self.rounds:
-            raise ValueError(f"schedule.warmup_rounds = {self.schedule.warmup_rounds} leaves none of {self.rounds} rounds")
+            raise ValueError(
+                f"schedule.warmup_rounds = {self.schedule.warmup_rounds} leaves none of {self.rounds} rounds"
+            )
         return self
 
 

@@ -30,6 +30,9 @@ from leptonic_server.store import ClientRecord, RoundRecord, RunStore, now
 
 __all__ = ["Coordinator", "Listener"]
 
+PATIENCE = 20.0
+"""Seconds that a round waits for members who were reachable before."""
+
 
 class Listener(Protocol):
     """Is told of a run's progress."""
@@ -93,6 +96,7 @@ class Coordinator:
         self._optimizer = optimizer_for(experiment.server_optimizer)
         self._rule = rule_for(experiment.aggregation)
         self._pipeline = pipeline_for(experiment, evaluator.layout.size)
+        self._expected = experiment.federation.clients
         self._exchange = Exchange(grid, members, run=store.run, experiment=experiment.hash)
 
     def run(self) -> None:
@@ -206,16 +210,20 @@ class Coordinator:
         return Evaluated(server, self._evaluator.summary(sums), asked)
 
     def _wait_for_members(self) -> Mapping[int, int]:
-        """The reachable members, once there are enough for a round."""
-        federation = self._experiment.federation
-        end = time.monotonic() + federation.deadline
-        while len(online := self._members.online()) < federation.needed:
-            if time.monotonic() > end:
+        """The reachable members: all that were there before, given some seconds, or at least enough for a round."""
+        federation, started = self._experiment.federation, time.monotonic()
+        while True:
+            online = self._members.online()
+            waited = time.monotonic() - started
+            if len(online) >= self._expected or (waited > PATIENCE and len(online) >= federation.needed):
+                break
+            if waited > federation.deadline:
                 raise RunError(
                     f"{len(online)} clients are reachable and a round needs {federation.needed}: "
                     "start more clients and continue with --resume"
                 )
-            time.sleep(0.1)
+            time.sleep(0.05)
+        self._expected = len(online)
         return online
 
     def _commit_first_model(self) -> None:

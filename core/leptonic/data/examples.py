@@ -71,8 +71,12 @@ class Examples:
         """Scaled features (n, *shape) float32 and labels (n,) int64, on the CPU."""
         import torch
 
-        features = torch.from_numpy(np.ascontiguousarray(self.features))
-        scaled = features.to(torch.float32).div_(255.0) if features.dtype == torch.uint8 else features.float().clone()
+        # Into a fresh tensor: one that keeps an odd stride of its source in a dimension of size 1 passes for another
+        # memory format, takes another kernel, and sums in another order.
+        scaled = torch.empty(self.features.shape, dtype=torch.float32)
+        scaled.copy_(torch.from_numpy(np.ascontiguousarray(self.features)))
+        if self.features.dtype == np.uint8:
+            scaled.div_(255.0)
         per_channel = (-1,) + (1,) * (len(spec.shape) - 1)
         scaled.sub_(torch.tensor(spec.mean).view(per_channel)).div_(torch.tensor(spec.std).view(per_channel))
         return scaled, torch.from_numpy(np.ascontiguousarray(self.labels))

@@ -11,6 +11,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from leptonic.data import catalogue
@@ -106,8 +107,9 @@ def _intact(path: Path, file: DataFile) -> bool:
 def _remove_stale(folder: Path) -> None:
     """Downloads that a killed process left behind."""
     for left in folder.glob(f"{PARTIAL}*"):
-        if time.time() - left.stat().st_mtime > STALE:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # its own process has just removed it
+            if time.time() - left.stat().st_mtime > STALE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _silent(_line: str) -> None:

@@ -18,7 +18,9 @@ __all__ = ["partition"]
 
 Rows = NDArray[np.intp]
 
-MOST_DRAWS = 1000
+MOST_DRAWS = 2000  # of a matrix of classes by clients: seconds with a thousand clients
+MOST_SIZE_DRAWS = 20_000  # of one vector of sizes: as long
+AT_ONCE = 100
 
 
 def partition(
@@ -60,7 +62,7 @@ def _dirichlet(settings: Dirichlet, labels: NDArray[np.int64], count: int, strea
         if held.min() >= settings.minimum_examples:
             pieces = [np.split(rows, cut[1:-1]) for rows, cut in zip(_shuffled(labels, stream), cuts, strict=True)]
             return [np.concatenate(of_client) for of_client in zip(*pieces, strict=True)]
-    raise _never_enough("dirichlet", settings.alpha, settings.minimum_examples, count, len(labels))
+    raise _never_enough(settings, count, len(labels), draws=MOST_DRAWS)
 
 
 def _draw_cuts(
@@ -83,19 +85,20 @@ def _draw_cuts(
 
 def _quantity(settings: QuantitySkew, rows: int, count: int, stream: np.random.Generator) -> list[Rows]:
     """Sizes by one draw from Dirichlet(alpha), rows at random."""
-    for _ in range(MOST_DRAWS):
-        shares = stream.dirichlet(np.full(count, settings.alpha))
-        cuts = (np.cumsum(shares)[:-1] * rows).astype(np.intp)
-        if np.diff(cuts, prepend=0, append=rows).min() >= settings.minimum_examples:
-            return np.split(stream.permutation(rows), cuts)
-    raise _never_enough("quantity", settings.alpha, settings.minimum_examples, count, rows)
+    for _ in range(MOST_SIZE_DRAWS // AT_ONCE):
+        shares = stream.dirichlet(np.full(count, settings.alpha), AT_ONCE)
+        cuts = (np.cumsum(shares, axis=1)[:, :-1] * rows).astype(np.intp)
+        enough = np.diff(cuts, axis=1, prepend=0, append=rows).min(axis=1) >= settings.minimum_examples
+        if enough.any():
+            return np.split(stream.permutation(rows), cuts[enough.argmax()])
+    raise _never_enough(settings, count, rows, draws=MOST_SIZE_DRAWS)
 
 
-def _never_enough(scheme: str, alpha: float, minimum: int, count: int, rows: int) -> DataError:
+def _never_enough(settings: Dirichlet | QuantitySkew, count: int, rows: int, *, draws: int) -> DataError:
     return DataError(
-        f"federation.partition: '{scheme}' with alpha = {alpha} gave {count} clients at least {minimum} of "
-        f"{rows} examples in none of {MOST_DRAWS} draws; raise alpha, lower minimum_examples, "
-        "or take fewer clients"
+        f"federation.partition: '{settings.scheme}' with alpha = {settings.alpha} gave {count} clients at least "
+        f"{settings.minimum_examples} of {rows} examples in none of {draws} draws; raise alpha, lower "
+        "minimum_examples, or take fewer clients"
     )
 
 

@@ -25,11 +25,11 @@ class Frame:
     x: tuple[float, float]
     y: tuple[float, float]
     width: float = 500.0
-    height: float = 236.0
+    height: float = 230.0
     left: float = 56.0
     right: float = 14.0
     top: float = 12.0
-    bottom: float = 38.0
+    bottom: float = 26.0
 
     def across(self, value: float) -> float:
         """The horizontal place of a round."""
@@ -51,7 +51,7 @@ class Frame:
         for number in rounds:
             parts.append(tag("text", number, x=round(self.across(number), 1), y=foot + 17, text_anchor="middle"))
         parts.append(tag("line", class_="foot", x1=self.left, x2=end, y1=foot, y2=foot))
-        parts.append(tag("text", "round", class_="axis", x=end, y=self.height - 4, text_anchor="end"))
+        parts.append(tag("text", "round", class_="axis", x=self.left - 8, y=foot + 17, text_anchor="end"))
         return join(parts)
 
     def columns(self, said: Iterable[tuple[int, str]], step: float) -> Markup:
@@ -63,7 +63,7 @@ class Frame:
             start = max(low, self.across(number) - wide / 2)
             end = min(high, self.across(number) + wide / 2)
             shape = f"M{start:.1f} {self.top:g}H{end:.1f}V{self.height - self.bottom:g}H{start:.1f}z"
-            parts.append(tag("g", tag("title", words), tag("path", d=shape)))
+            parts.append(tag("path", tag("title", words), d=shape))
         return tag("g", *parts, class_="columns")
 
     def drawing(self, *parts: Markup, label: str) -> Markup:
@@ -78,9 +78,12 @@ def figure(title: str, lead: str, *body: Markup, wide: bool = False) -> Markup:
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers (1, 2, 5 times a power of ten) that enclose [low, high], at most ``most`` + 1."""
-    if high <= low:
-        high = low + (abs(low) or 1.0)
+    """Multiples of 1, 2 or 5 times a power of ten that enclose [low, high], at most ``most`` + 1 of them.
+
+    Where both ends are the same but for rounding, they enclose some room around it.
+    """
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        low, high = low - (abs(low) / 2 or 0.5), high + (abs(high) / 2 or 0.5)
     raw = (high - low) / most
     power = 10.0 ** math.floor(math.log10(raw))
     for factor in (1, 2, 5, 10, 20):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from leptonic_server.report.axes import MOST_DRAWN, Frame, figure, thinned, ticks, whole_ticks
 from leptonic_server.report.markup import Markup, join, tag
@@ -58,7 +59,9 @@ def line_chart(
     body += [_line(frame, one, points) for one, points in lines]
     body.append(frame.columns(_said(lines, shown, thinned(rounds)), _gap(rounds)))
     legend = [(one.colour, one.name, shown(points[-1][1])) for one, points in lines]
-    return figure(title, _with_thinning(lead, series), frame.drawing(*body, label=f"{title}. {lead}"), _legend(legend, "line"))
+    return figure(
+        title, _with_thinning(lead, series), frame.drawing(*body, label=f"{title}. {lead}"), _legend(legend, "line")
+    )
 
 
 def stacked_bars(
@@ -79,30 +82,45 @@ def stacked_bars(
     frame = Frame(x=(rounds[0] - gap / 2, rounds[-1] + gap / 2), y=(0.0, levels[-1]))
     body = [frame.grid(levels, whole_ticks(rounds[0], rounds[-1]), tick)]
     for one, points in parts:
-        body.append(_bars(frame, one, points, base, gap))
+        body.append(_bars(frame, one, points, base))
         base = [low + value for low, (_, value) in zip(base, points, strict=True)]
     body.append(frame.columns(_said(parts, shown, rounds), gap))
-    legend = [(one.colour, one.name, shown(sum(v for _, v in one.points))) for one, _ in parts]
-    return figure(title, _with_thinning(lead, series), frame.drawing(*body, label=f"{title}. {lead}"), _legend(legend, "box"))
+    legend = [(one.colour, one.name, f"{shown(sum(v for _, v in one.points))} in all") for one, _ in parts]
+    return figure(
+        title, _with_thinning(lead, series), frame.drawing(*body, label=f"{title}. {lead}"), _legend(legend, "box")
+    )
 
 
 def _line(frame: Frame, one: Series, points: list[tuple[int, float]]) -> Markup:
     places = [f"{frame.across(number):.1f} {frame.up(value):.1f}" for number, value in points]
     x, y = places[-1].split()
     parts = [tag("path", class_=f"line s{one.colour}", d="M" + "L".join(places))]
-    if len(points) <= 40:
-        parts += [tag("circle", class_=f"dot s{one.colour}", cx=p.split()[0], cy=p.split()[1], r=2) for p in places[:-1]]
-    return join([*parts, tag("circle", class_=f"dot s{one.colour}", cx=x, cy=y, r=4)])
+    if len(points) <= 12:
+        parts += [
+            tag("circle", class_=f"dot s{one.colour}", cx=p.split()[0], cy=p.split()[1], r=2) for p in places[:-1]
+        ]
+    return join([*parts, tag("circle", class_=f"dot s{one.colour}", cx=x, cy=y, r=3.6)])
 
 
-def _bars(frame: Frame, one: Series, points: list[tuple[int, float]], base: list[float], gap: float) -> Markup:
-    step = gap * (frame.across(1) - frame.across(0))
-    wide = min(34.0, step * (0.72 if step > 4 else 1.0))
+def _bars(frame: Frame, one: Series, points: list[tuple[int, float]], base: list[float]) -> Markup:
     shapes = []
-    for low, (number, value) in zip(base, points, strict=True):
-        x, top, foot = frame.across(number) - wide / 2, frame.up(low + value), frame.up(low)
-        shapes.append(f"M{x:.1f} {foot:.1f}V{top:.1f}h{wide:.1f}V{foot:.1f}z")
+    sides = _sides(frame, [number for number, _ in points])
+    for low, (left, right), (_, value) in zip(base, sides, points, strict=True):
+        top, foot = frame.up(low + value), frame.up(low)
+        shapes.append(f"M{left:.1f} {foot:.1f}V{top:.1f}H{right:.1f}V{foot:.1f}z")
     return tag("path", class_=f"bar s{one.colour}", d="".join(shapes))
+
+
+def _sides(frame: Frame, rounds: list[int]) -> list[tuple[float, float]]:
+    """Left and right of each bar; bars that would be thinner than a few pixels touch each other."""
+    places = [frame.across(number) for number in rounds]
+    step = _gap(rounds) * (frame.across(1) - frame.across(0))
+    if step > 4:
+        half = min(17.0, 0.36 * step)
+        return [(place - half, place + half) for place in places]
+    between = [(one + other) / 2 for one, other in pairwise(places)]
+    edges = [places[0] - step / 2, *between, places[-1] + step / 2]
+    return list(pairwise(edges))
 
 
 def _limit_line(frame: Frame, limit: Limit) -> Markup:
@@ -124,7 +142,8 @@ def _said(
 
 def _legend(entries: Sequence[tuple[int, str, str]], kind: str) -> Markup:
     items = [
-        tag("li", tag("span", class_=f"key {kind} s{colour}"), name, " ", tag("b", value)) for colour, name, value in entries
+        tag("li", tag("span", class_=f"key {kind} s{colour}"), name, " ", tag("b", value))
+        for colour, name, value in entries
     ]
     return tag("ul", *items, class_="legend")
 

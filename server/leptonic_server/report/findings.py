@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from leptonic.experiment import MeanRule
 from leptonic_server.report.facts import Facts
-from leptonic_server.report.wording import bound, listed, plural
+from leptonic_server.report.wording import bound, in_rounds, plural
 
 __all__ = ["Finding", "findings"]
 
@@ -48,7 +48,7 @@ def _unfinished(facts: Facts) -> Iterator[Finding]:
     if not facts.complete:
         rounds = facts.experiment.training.rounds
         yield Finding(
-            f"Unfinished: round {facts.last.round} of {rounds}",
+            f"Unfinished: round {facts.last.round:,} of {rounds:,}",
             "The report shows the run as far as it was committed. It can be continued with --resume.",
             grave=True,
         )
@@ -78,7 +78,7 @@ def _repeated(facts: Facts) -> Iterator[Finding]:
         attempts = sum(facts.repeats.values())
         yield Finding(
             f"{plural(len(facts.repeats), 'round')} had to be repeated",
-            f"In round {listed(facts.repeats)} fewer than the needed {facts.experiment.federation.needed} clients "
+            f"In {in_rounds(facts.repeats)} fewer than the needed {facts.experiment.federation.needed} clients "
             f"were counted at first: {plural(attempts, 'attempt')} in vain. An attempt in vain changes no model; "
             "its bytes and seconds are not in the totals.",
         )
@@ -97,11 +97,12 @@ def _missing(facts: Facts) -> Iterator[Finding]:
 
 
 def _clamped(facts: Facts) -> Iterator[Finding]:
+    settings = facts.experiment.aggregation
     if total := sum(record.clamped for record in facts.rounds):
         rounds = [record.round for record in facts.rounds if record.clamped]
         yield Finding(
-            f"{plural(total, 'value')} of the clients' updates were cut off",
-            f"They lay outside aggregation.range = \u00b1{facts.experiment.aggregation.range:g}, in round {listed(rounds)}. "
+            f"{plural(total, 'value was', 'values were')} cut off from the clients' updates",
+            f"They lay outside \u00b1{settings.range:g} (aggregation.range), in {in_rounds(rounds)}. "
             "A few do no harm; if they are many, raise aggregation.range or lower the learning rate.",
         )
 
@@ -112,9 +113,9 @@ def _capped(facts: Facts) -> Iterator[Finding]:
         rule = facts.experiment.aggregation
         cap = f" = {rule.weight_cap:,}" if isinstance(rule, MeanRule) and rule.weight_cap else ""
         yield Finding(
-            f"{plural(total, 'weight')} of large clients were capped",
+            f"{plural(total, 'weight of a large client was', 'weights of large clients were')} capped",
             f"Clients with more examples than aggregation.weight_cap{cap} counted as if they had just so many, "
-            f"in round {listed(rounds)}.",
+            f"in {in_rounds(rounds)}.",
         )
 
 

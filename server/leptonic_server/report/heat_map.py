@@ -51,21 +51,33 @@ class _Grid:
 
     @property
     def wide(self) -> float:
-        return min(76.0, (self.width - self.left) / max(1, self.columns))
+        """Of a column, its gap included."""
+        return min(96.0, (self.width - self.left) / self.columns)
 
     @property
     def high(self) -> float:
+        """Of a row, its gap included."""
         return 24.0 if self.rows <= 14 else 15.0
 
     @property
     def foot(self) -> float:
+        """The lower end of the cells."""
         return self.top + self.rows * self.high
 
-    def x(self, column: int) -> float:
-        return self.left + column * self.wide
+    def middle(self, column: int) -> str:
+        """The horizontal middle of a column."""
+        return f"{self.left + column * self.wide + (self.wide - self.gap) / 2:.1f}"
 
-    def y(self, row: int) -> float:
-        return self.top + row * self.high
+    @property
+    def gap(self) -> float:
+        """Between cells."""
+        return 2.0 if self.wide > 12 else 1.0
+
+    def bar(self, column: int, top: float, foot: float) -> dict[str, str]:
+        """The rectangle that fills a column between two heights."""
+        x = self.left + column * self.wide
+        sides = {"x": x, "y": top, "width": self.wide - self.gap, "height": foot - top}
+        return {side: f"{value:.1f}" for side, value in sides.items()}
 
 
 def label_map(counts: NDArray[np.int64], class_names: Sequence[str], name: Callable[[int], str]) -> Markup:
@@ -76,11 +88,11 @@ def label_map(counts: NDArray[np.int64], class_names: Sequence[str], name: Calla
     """
     labels = _Labels.of(counts)
     titles = [_title(label, class_names) for label in labels.classes]
-    grid = _Grid(len(labels.clients), len(labels.classes), left=16.0 + 6.6 * max(6, *map(len, titles)))
+    grid = _Grid(len(labels.clients), len(labels.classes), left=16.0 + 6.6 * max(9, *map(len, titles)))
     parts = [_sizes(labels, grid, name), _names(labels, grid, titles)]
     parts += [_column(labels, grid, column, [name(client), *titles]) for column, client in enumerate(labels.clients)]
     title = "Labels of each client"
-    box = f"0 0 {grid.width:g} {grid.foot + 42:g}"
+    box = f"0 0 {grid.width:g} {grid.foot + 24:g}"
     drawing = tag("svg", *parts, viewBox=box, role="img", aria_label=title)
     return figure(title, _lead(labels), drawing, _scale(labels.full), wide=True)
 
@@ -88,49 +100,43 @@ def label_map(counts: NDArray[np.int64], class_names: Sequence[str], name: Calla
 def _column(labels: _Labels, grid: _Grid, column: int, names: Sequence[str]) -> Markup:
     """One client's cells; names: the client's, then the classes'."""
     client, cells = labels.clients[column], []
-    gap = 2.0 if grid.wide > 12 else 1.0
     for row, label in enumerate(labels.classes):
         share, count = float(labels.shares[client, label]), int(labels.counts[client, label])
         words = tag("title", f"{names[0]} \u00b7 {names[row + 1]}: {counted(count)} ({share:.1%})")
-        place = {"x": f"{grid.x(column):.1f}", "y": f"{grid.y(row):g}"}
-        size = {"width": f"{grid.wide - gap:.1f}", "height": f"{grid.high - gap:g}"}
-        strength = share / labels.full
-        cells.append(tag("g", words, tag("rect", class_="none", **place, **size)))
-        if count:
-            cells[-1] = tag(
-                "g", words, tag("rect", class_="none", **place, **size),
-                tag("rect", class_="heat", fill_opacity=f"{strength:.2f}", **place, **size),
-            )
+        top = grid.top + row * grid.high
+        place = grid.bar(column, top, top + grid.high - grid.gap)
+        cells.append(
+            tag("rect", words, class_="heat", fill_opacity=f"{0.06 + 0.94 * share / labels.full:.2f}", **place)
+        )
     return join(cells)
 
 
 def _sizes(labels: _Labels, grid: _Grid, name: Callable[[int], str]) -> Markup:
     """Bars of the clients' numbers of examples."""
     totals = labels.counts.sum(axis=1)
-    largest = max(1, int(totals.max()))
-    parts = [tag("text", "examples", x=grid.left - 8, y=grid.top - 12, text_anchor="end")]
+    largest, foot = max(1, int(totals.max())), grid.top - 8
+    parts = [tag("text", "examples", x=f"{grid.left - 8:g}", y=f"{foot - 4:g}", text_anchor="end")]
     for column, client in enumerate(labels.clients):
-        total, wide = int(totals[client]), grid.wide - (2.0 if grid.wide > 12 else 1.0)
-        high = max(1.0, 44.0 * total / largest)
-        bar = tag("rect", class_="size", x=f"{grid.x(column):.1f}", y=f"{grid.top - 8 - high:.1f}", width=f"{wide:.1f}", height=f"{high:.1f}")
-        parts.append(tag("g", tag("title", f"{name(client)}: {plural(total, 'example')}"), bar))
+        total = int(totals[client])
+        top = foot - max(1.0, 44.0 * total / largest)
+        words = tag("title", f"{name(client)}: {plural(total, 'example')}")
+        parts.append(tag("rect", words, class_="size", **grid.bar(column, top, foot)))
         if grid.wide >= 44:
-            parts.append(tag("text", counted(total), x=f"{grid.x(column) + wide / 2:.1f}", y=f"{grid.top - 13 - high:.1f}", text_anchor="middle"))
+            parts.append(tag("text", counted(total), x=grid.middle(column), y=f"{top - 5:.1f}", text_anchor="middle"))
     return join(parts)
 
 
 def _names(labels: _Labels, grid: _Grid, titles: Sequence[str]) -> Markup:
     """The classes at the left, the clients' indices below."""
-    parts = []
-    for row, title in enumerate(titles):
-        parts.append(tag("text", title, x=grid.left - 8, y=f"{grid.y(row) + grid.high / 2 + 3:g}", text_anchor="end"))
+    beside, below = f"{grid.left - 8:g}", f"{grid.foot + 16:g}"
+    heights = [grid.top + row * grid.high + grid.high / 2 + 3 for row in range(grid.rows)]
+    parts = [
+        tag("text", title, x=beside, y=f"{y:g}", text_anchor="end") for title, y in zip(titles, heights, strict=True)
+    ]
+    parts.append(tag("text", "client", class_="axis", x=beside, y=below, text_anchor="end"))
     every = 1 if grid.wide >= 24 else 5
-    for column, client in enumerate(labels.clients):
-        if column % every == 0:
-            x = grid.x(column) + grid.wide / 2 - 1
-            parts.append(tag("text", client, x=f"{x:.1f}", y=f"{grid.foot + 17:g}", text_anchor="middle"))
-    end = grid.x(grid.columns)
-    parts.append(tag("text", "client", class_="axis", x=f"{end:.1f}", y=f"{grid.foot + 36:g}", text_anchor="end"))
+    for column, client in list(enumerate(labels.clients))[::every]:
+        parts.append(tag("text", client, x=grid.middle(column), y=below, text_anchor="middle"))
     return join(parts)
 
 

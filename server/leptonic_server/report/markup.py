@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 __all__ = ["Markup", "join", "tag", "text"]
 
-_VOID = frozenset({"circle", "line", "meta", "path", "rect"})
+_CLOSED = frozenset({"circle", "line", "meta", "path", "rect"})
 
 
 class Markup(str):
@@ -37,7 +37,7 @@ def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     """
     pairs = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
     opening = name + "".join(f' {key}="{text(str(value))}"' for key, value in pairs)
-    if name in _VOID:
+    if name in _CLOSED and not children:
         return Markup(f"<{opening}/>")
     return Markup(f"<{opening}>{join(children)}</{name}>")
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-__all__ = ["bound", "counted", "duration", "listed", "measure", "plural", "size"]
+__all__ = ["bound", "brief_size", "counted", "duration", "in_rounds", "measure", "plural", "size"]
 
 
 def measure(name: str, value: float) -> str:
@@ -17,7 +17,7 @@ def bound(epsilon: float) -> str:
     """An upper bound, rounded up to three decimals so that it still is one."""
     if not math.isfinite(epsilon):
         return "not finite"
-    return f"{math.ceil(round(epsilon * 1000, 6)) / 1000:g}"
+    return f"{math.ceil(round(epsilon * 1000, 6)) / 1000:.3f}".rstrip("0").rstrip(".")
 
 
 def size(count: float) -> str:
@@ -28,6 +28,12 @@ def size(count: float) -> str:
             digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
             return f"{value:.{digits}f} {unit}"
     return "1 byte" if count == 1 else f"{count:.0f} bytes"
+
+
+def brief_size(count: float) -> str:
+    """Bytes at a tick: no digits that say nothing."""
+    value, unit = size(count).split()
+    return "0" if not count else f"{float(value):g} {unit}"
 
 
 def duration(seconds: float) -> str:
@@ -56,14 +62,17 @@ def plural(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def listed(numbers: Iterable[int], most: int = 8) -> str:
-    """Numbers for a sentence, runs of three or more joined: 1, 4\u20139 and 12. At most so many parts."""
+def in_rounds(numbers: Iterable[int], most: int = 8) -> str:
+    """Rounds for a sentence, runs of three or more joined: rounds 1, 4\u20139 and 12. At most so many parts."""
+    numbers = sorted(set(numbers))
+    noun = "round" if len(numbers) == 1 else "rounds"
     parts: list[str] = []
-    for first, last in _runs(sorted(set(numbers))):
+    for first, last in _runs(numbers):
         parts += [f"{first}\u2013{last}"] if last - first > 1 else [str(n) for n in range(first, last + 1)]
     if len(parts) > most:
-        return ", ".join(parts[:most]) + " and others"
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+        return f"{noun} {', '.join(parts[:most])} and others"
+    words = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return f"{noun} {words}"
 
 
 def _runs(numbers: list[int]) -> list[tuple[int, int]]:

@@ -77,18 +77,17 @@ def test_the_reference_does_not_change_the_result() -> None:
 def test_reaches_the_optimum_where_fedavg_reaches_that_of_another_objective() -> None:
     """Section 3: with unequal steps FedAvg minimises sum p_i tau_i F_i instead of sum p_i F_i."""
     clients = draw(10, 3, steps=UNEQUAL, weights=True)
-    weights, rate = [c.weight for c in clients], 1e-4
-    runs = {name: Federation(named(name), clients, rate=rate) for name in ("fednova", "fedavg")}
-    true = optimum_of(clients, weights)
-    surrogate = optimum_of(clients, [c.weight * c.steps for c in clients])
-    for name, run in runs.items():
-        run.model = true.copy() if name == "fednova" else surrogate.copy()
-        rounds = 2000
-        for _ in range(rounds):
-            run.play()
-    assert runs["fednova"].model == pytest.approx(true, abs=3e-3)
-    assert runs["fedavg"].model == pytest.approx(surrogate, abs=3e-3)
-    assert float(np.abs(true - surrogate).max()) > 0.1
+    weights = [c.weight for c in clients]
+    nova, avg = (Federation(named(name), clients, rate=1e-3) for name in ("fednova", "fedavg"))
+    true, surrogate = optimum_of(clients, weights), optimum_of(clients, [c.weight * c.steps for c in clients])
+    assert float(np.abs(true - surrogate).max()) > 0.2
+    # Each begins where the other should end; what is left is the rate's own bias, of order rate x steps.
+    nova.model, avg.model = surrogate.copy(), true.copy()
+    for _ in range(600):
+        nova.play()
+        avg.play()
+    assert nova.model == pytest.approx(true, abs=0.02)
+    assert avg.model == pytest.approx(surrogate, abs=0.02)
 
 
 def test_fixed_points_at_a_finite_rate_are_exact() -> None:

@@ -65,10 +65,10 @@ def test_the_servers_control_stays_the_mean_of_all_the_clients() -> None:
 
 @pytest.mark.parametrize("cohort_size", [2, 4])
 def test_reaches_the_optimum_with_many_local_steps_where_fedavg_does_not(cohort_size: int) -> None:
-    clients = draw(14, 4, steps=(100,))
+    clients = draw(14, 4, steps=(40,))
     ours, average = scaffold(clients), Federation(algorithm_for(from_mapping({"name": "x"})), clients, rate=RATE)
     random = np.random.default_rng(2)
-    for _ in range(400):
+    for _ in range(150):
         ours.play(random.choice(4, cohort_size, replace=False).tolist())
         average.play()
     optimum = optimum_of(clients)
@@ -91,7 +91,7 @@ def test_weights_do_not_move_its_fixed_point() -> None:
     """The controls are averaged uniformly, so the objective is the paper's: every client counts the same."""
     clients = draw(16, 3, steps=(10,), weights=True)
     ours = scaffold(clients)
-    for _ in range(500):
+    for _ in range(250):
         ours.play()
     assert ours.model == pytest.approx(optimum_of(clients), abs=1e-4)
 

@@ -1,6 +1,8 @@
+import gzip
 import io
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ from leptonic.data.archives import DataFile, save, sha256_of, untar, unzip
 from leptonic.errors import DataError
 
 WANTED = DataFile("a.bin", 3, "")
+
+Make = Callable[[Path, dict[str, bytes]], Path]
+Read = Callable[[Path, str, str, list[DataFile], Path], list[Path]]
 
 
 def tarball(folder: Path, members: dict[str, bytes], links: dict[str, str] | None = None) -> Path:
@@ -34,7 +39,7 @@ def zipball(folder: Path, members: dict[str, bytes]) -> Path:
 
 
 @pytest.mark.parametrize(("make", "read"), [(tarball, untar), (zipball, unzip)])
-def test_only_the_wanted_member_appears(tmp_path: Path, make, read) -> None:
+def test_only_the_wanted_member_appears(tmp_path: Path, make: Make, read: Read) -> None:
     archive = make(tmp_path, {"p/a.bin": b"abc", "../evil": b"!", "/abs": b"!", "p/setup.py": b"boom"})
     out = tmp_path / "deep" / "out"
     out.mkdir(parents=True)
@@ -45,7 +50,7 @@ def test_only_the_wanted_member_appears(tmp_path: Path, make, read) -> None:
 
 
 @pytest.mark.parametrize(("make", "read"), [(tarball, untar), (zipball, unzip)])
-def test_missing_and_oversized_members_are_refused(tmp_path: Path, make, read) -> None:
+def test_missing_and_oversized_members_are_refused(tmp_path: Path, make: Make, read: Read) -> None:
     with pytest.raises(DataError, match=r"a\.bin"):
         read(make(tmp_path, {"p/b.bin": b"abc"}), "p/", "", [WANTED], tmp_path)
     with pytest.raises(DataError, match="longer"):
@@ -60,7 +65,7 @@ def test_links_out_of_the_archive_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [untar, unzip])
-def test_what_is_no_archive_is_a_data_error(tmp_path: Path, read) -> None:
+def test_what_is_no_archive_is_a_data_error(tmp_path: Path, read: Read) -> None:
     (tmp_path / "x").write_bytes(b"nothing of the kind")
     with pytest.raises(DataError, match="x: "):
         read(tmp_path / "x", "", "", [WANTED], tmp_path)
@@ -74,8 +79,6 @@ def test_save_stops_at_the_bound(tmp_path: Path) -> None:
 
 
 def test_sha256_is_of_the_unpacked_content(tmp_path: Path) -> None:
-    import gzip
-
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, example 1
     (tmp_path / "a").write_bytes(b"abc")
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"abc"))

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from leptonic.experiment import CatalogueData, OwnData
 
 
 def test_every_name_of_the_experiment_file_is_in_the_catalogue() -> None:
-    names = CatalogueData.model_fields["name"].annotation.__args__
+    names = get_args(CatalogueData.model_fields["name"].annotation)
     assert set(names) == set(catalogue.names())
 
 
@@ -58,7 +59,7 @@ def test_digits_are_scikit_learns(cache: Path) -> None:
     assert np.array_equal(np.concatenate([train.features, test.features])[:, 0], bunch.images)
     assert np.array_equal(np.concatenate([train.labels, test.labels]), bunch.target)
     spec = catalogue.entry("digits").spec
-    scaled = train.features / 255.0
+    scaled = train.features.astype(np.float64) / 255.0
     assert spec.mean[0] == pytest.approx(scaled.mean(), abs=1e-5)
     assert spec.std[0] == pytest.approx(scaled.std(), abs=1e-5)
 
@@ -91,7 +92,7 @@ def test_adult_rows_are_numbers_then_one_hot(tmp_path: Path) -> None:
     assert examples.clients is not None
     assert examples.clients.tolist() == ["Sales", "unknown"]
     assert examples.features[:, :6].tolist() == [[25, 226802, 7, 0, 0, 40], [52, 100, 9, 99999, 1, 45]]
-    hot = [[], []]
+    hot: list[list[str]] = [[], []]
     for row, one_hot in zip(hot, examples.features[:, 6:], strict=True):
         start = 0
         for values in VOCABULARY.values():

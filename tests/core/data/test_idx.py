@@ -94,4 +94,4 @@ def test_written_arrays_come_back(tmp_path: Path, array: np.ndarray, name: str) 
 
 def test_writer_refuses_other_types(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="uint8"):
-        idx.write(tmp_path / "a", np.zeros(3, np.int32))  # type: ignore[arg-type]
+        idx.write(tmp_path / "a", np.zeros(3, np.int32))

@@ -15,7 +15,7 @@ SCHEMES: list[Partition] = [
     Dirichlet(scheme="dirichlet", alpha=100.0, minimum_examples=50),
     ClassesPerClient(scheme="classes", classes=2),
     ClassesPerClient(scheme="classes", classes=10),
-    QuantitySkew(scheme="quantity", alpha=0.5),
+    QuantitySkew(scheme="quantity", alpha=2.0, minimum_examples=5),
 ]
 
 
@@ -144,11 +144,16 @@ def test_quantity_keeps_the_mix_of_classes() -> None:
     assert (np.abs(big / big.sum(axis=1, keepdims=True) - 0.1) < 5 * np.sqrt(0.09 / 500)).all()
 
 
-@pytest.mark.parametrize("scheme", ["dirichlet", "quantity"])
-def test_an_impossible_minimum_ends_with_advice(scheme: str) -> None:
-    kind = Dirichlet if scheme == "dirichlet" else QuantitySkew
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        Dirichlet(scheme="dirichlet", alpha=0.01, minimum_examples=50),
+        QuantitySkew(scheme="quantity", alpha=0.01, minimum_examples=50),
+    ],
+)
+def test_an_impossible_minimum_ends_with_advice(scheme: Partition) -> None:
     with pytest.raises(DataError, match="raise alpha, lower minimum_examples, or take fewer clients"):
-        partition(kind(scheme=scheme, alpha=0.01, minimum_examples=500), LABELS[:600], None, count=10, seed=0)
+        partition(scheme, LABELS[:600], None, count=10, seed=0)
 
 
 def test_natural_clients_are_the_largest_keys_then_by_name() -> None:

@@ -1,0 +1,78 @@
+"""What every benchmark prints and stores: the machine, the versions, and each figure beside its baseline."""
+
+import argparse
+import json
+import platform
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number. ratio: how many times better ours is than the baseline, None without one."""
+
+    name: str
+    unit: str
+    ours: float | None
+    baseline: float | None = None
+    baseline_name: str = ""
+    ratio: float | None = None
+    target: str = ""
+    met: bool | None = None
+
+
+def machine() -> dict[str, object]:
+    """The machine, as far as it says."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": len(names) or None,
+        "system": platform.system(),
+    }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="a version of it in under a minute; not stored")
+    parser.add_argument("--json", action="store_true", help="last line: all figures as one JSON object")
+    return parser
+
+
+def report(name: str, figures: list[Figure], *, started: float, store: bool, as_json: bool) -> None:
+    """Print the figures as a table; store them under docs/results; with as_json end with one JSON line."""
+    content = {
+        "benchmark": name,
+        "machine": machine(),
+        "versions": versions("leptonic", "torch", "flwr", "opacus", "numpy"),
+        "seconds": round(time.time() - started, 1),
+        "results": [asdict(figure) for figure in figures],
+    }
+    for figure in figures:
+        ours = "not measured" if figure.ours is None else f"{figure.ours:.4g} {figure.unit}"
+        against = f"  {figure.baseline_name} {figure.baseline:.4g}" if figure.baseline is not None else ""
+        ratio = f"  {figure.ratio:.3g}x" if figure.ratio is not None else ""
+        verdict = "" if figure.met is None else ("  met" if figure.met else "  NOT met")
+        print(f"{figure.name:<58} {ours}{against}{ratio}  {figure.target}{verdict}")
+    if store:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    if as_json:
+        print(json.dumps(content))

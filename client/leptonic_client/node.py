@@ -1,0 +1,89 @@
+"""A long-lived node: connects and reconnects for ever, signs every reply with its own key."""
+
+import time
+from collections.abc import Callable
+
+from leptonic import objects
+from leptonic.errors import ProtocolError
+from leptonic.wire import INLINE_LIMIT, Request, inline, pack, unpack
+from leptonic_client.fleet import Disconnected, Fleet, Incoming, connect_for_ever
+from leptonic_client.home import ClientHome
+from leptonic_client.identity import node_key, public_hex
+from leptonic_client.responder import Responder
+from leptonic_client.settings import NodeSettings
+
+__all__ = ["Node"]
+
+SHORTEST_PAUSE = 0.01
+LONGEST_PAUSE = 1.0
+
+
+class Node:
+    """One data owner's node.
+
+    on_event: is told, in words, what happens. once: end when a joined run ends.
+    """
+
+    def __init__(self, settings: NodeSettings, *, on_event: Callable[[str], None], once: bool = False) -> None:
+        self._settings, self._on_event, self._once = settings, on_event, once
+        self._key = node_key(settings.folder)
+        self._home = ClientHome(settings.folder)
+        self._responder = Responder(settings, self._home, on_event)
+        self._waiting = ""
+
+    def run(self) -> None:
+        """Serve until interrupted, or with ``once`` until a joined run ends."""
+        try:
+            while not self._done:
+                fleet = connect_for_ever(self._settings.server, self._say_waiting)
+                self._waiting = ""
+                self._on_event(f"is connected to {self._settings.server}")
+                try:
+                    self._serve(fleet)
+                except Disconnected as error:
+                    self._say_waiting(str(error))
+                finally:
+                    fleet.close()
+        finally:
+            self._home.close()
+
+    @property
+    def _done(self) -> bool:
+        return self._once and self._responder.ended
+
+    def _serve(self, fleet: Fleet) -> None:
+        """Pull and answer; right after work poll often, since the next request may be on its way."""
+        last = time.monotonic()
+        while not self._done:
+            incoming = fleet.pull()
+            if incoming is None:
+                idle = time.monotonic() - last
+                time.sleep(min(LONGEST_PAUSE, max(SHORTEST_PAUSE, 0.1 * idle)))
+                continue
+            self._answer(fleet, incoming)
+            last = time.monotonic()
+
+    def _answer(self, fleet: Fleet, incoming: Incoming) -> None:
+        try:
+            request, content = unpack(incoming.message.content, Request)
+            if request.payload.kind != "inline":
+                content = bytes(fleet.fetch(incoming, request.payload))
+        except ProtocolError as error:
+            self._on_event(f"drops a message: {type(error).__name__}: {error}")
+            fleet.confirm(incoming)
+            return
+        reply, answer = self._responder.respond(request, content)
+        large = len(answer) > INLINE_LIMIT
+        cut = list(objects.cut(answer)) if large else []
+        payload = objects.describe(answer, [name for name, _ in cut]) if large else inline(answer)
+        signed = reply.model_copy(
+            update={"payload": payload, "name": self._settings.name, "key": public_hex(self._key)}
+        )
+        fleet.push(incoming, pack(signed, content=answer, key=self._key), payload, dict(cut))
+        fleet.confirm(incoming)
+
+    def _say_waiting(self, reason: str) -> None:
+        """Say once per outage that the link is awaited."""
+        if not self._waiting:
+            self._on_event(f"waits for the link at {self._settings.server}: {reason}")
+        self._waiting = reason

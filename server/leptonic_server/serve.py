@@ -1,0 +1,80 @@
+"""One deployed run from the experiment to its result: link, roster, coordinator."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from leptonic.experiment import Experiment
+from leptonic_server.coordinator import Coordinator
+from leptonic_server.evaluation import Evaluator
+from leptonic_server.exchange import Exchange
+from leptonic_server.link import LinkGrid
+from leptonic_server.outputs import Outputs, Result
+from leptonic_server.progress import RunListener
+from leptonic_server.roster import JoinedMembers
+from leptonic_server.run_folder import open_run
+from leptonic_server.store import Member, RunStore
+
+__all__ = ["serve"]
+
+FAREWELL_DEADLINE = 3.0
+
+
+def serve(
+    experiment: Experiment,
+    *,
+    host: str,
+    port: int,
+    admitted: Mapping[str, str] | None,
+    folder: Path | None,
+    resume: bool,
+    quiet: bool,
+    on_event: Callable[[str], None],
+) -> Result:
+    """Serve, or with ``resume`` continue, a run until its last round. See :func:`open_run`.
+
+    admitted: name -> public key of those who may join, None to take those that come.
+    """
+    evaluator = Evaluator(experiment)
+    with open_run(experiment, layout=evaluator.layout.hash, mode="deployed", folder=folder, resume=resume) as store:
+        run = store.run or ""
+        grid = LinkGrid(host, port, store.folder / "link")
+        on_event(f"run {run} in {store.folder}; waiting for {experiment.federation.clients} clients at {host}:{port}")
+        try:
+            members = JoinedMembers(grid, experiment, run, admitted=admitted, on_event=on_event)
+            members.enrolled(store.roster() or _enrol(store, members, experiment.federation.clients))
+            outputs = Outputs(experiment, store)
+            rounds, done = experiment.training.rounds, store.last_round() or 0
+            with RunListener(outputs, rounds=rounds, done=done, quiet=quiet) as listener:
+                Coordinator(
+                    experiment, store=store, grid=grid, members=members, evaluator=evaluator, listener=listener
+                ).run()
+            _say_farewell(grid, members, run, experiment)
+            return outputs.finish(evaluator)
+        finally:
+            grid.close()
+
+
+def _enrol(store: RunStore, members: JoinedMembers, clients: int) -> list[Member]:
+    """Wait until the federation is complete, and fix its roster."""
+    while (roster := members.complete(clients)) is None:
+        time.sleep(0.1)
+    store.enrol(roster)
+    return roster
+
+
+def _say_farewell(grid: LinkGrid, members: JoinedMembers, run: str, experiment: Experiment) -> None:
+    """Tell the nodes that the run has ended; those who miss it find out when they join the next one."""
+    online = members.online()
+    Exchange(grid, members, run=run, experiment=experiment.hash).ask(
+        "end",
+        round_number=experiment.training.rounds,
+        attempt=1,
+        cohort=online,
+        content=b"",
+        counted={},
+        wanted=len(online),
+        deadline=FAREWELL_DEADLINE,
+        take=lambda _client, _buffer: None,
+        on_client=lambda _record: None,
+    )
