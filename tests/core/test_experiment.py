@@ -30,9 +30,6 @@ def refusal(**sections: Any) -> str:
     return message
 
 
-# --- defaults
-
-
 def test_everything_has_a_default_but_the_name() -> None:
     experiment = made()
     assert (experiment.algorithm.name, experiment.aggregation.rule, experiment.privacy) == ("fedavg", "mean", None)
@@ -52,12 +49,10 @@ def test_numbers_of_a_federation() -> None:
 def test_settings_do_not_change_after_reading() -> None:
     experiment = made()
     with pytest.raises(Exception, match="frozen"):
-        experiment.seed = 5
+        experiment.seed = 5  # type: ignore[misc]
     with pytest.raises(Exception, match="frozen"):
-        experiment.training.rounds = 5
+        experiment.training.rounds = 5  # type: ignore[misc]
 
-
-# --- unknown keys
 
 UNKNOWN: list[tuple[str, dict[str, Any]]] = [
     ("trainig", {"trainig": {}}),
@@ -90,9 +85,6 @@ def test_an_unknown_key_is_refused_by_name_with_the_allowed_ones(key: str, secti
     message = refusal(**sections)
     assert f"{key}: unknown key" in message
     assert "allowed here: " in message
-
-
-# --- wrong types and values: (key as written, value, sections around it)
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:
@@ -217,8 +209,6 @@ def test_every_mistake_is_reported_at_once() -> None:
     assert len(message.splitlines()) == 4
 
 
-# --- choices
-
 CHOICES: list[tuple[str, str, str]] = [
     ("algorithm", "name", "fedavg"),
     ("model", "name", "lenet"),
@@ -253,9 +243,6 @@ def test_a_choice_written_as_a_bare_word_is_asked_for_as_a_table(section: str, t
 @pytest.mark.parametrize("value", [["lenet"], {"a": 1}, 5, None, True])
 def test_a_choice_of_no_kind_of_name_is_refused(value: Any) -> None:
     assert "model.name" in refusal(model={"name": value})
-
-
-# --- impossible combinations: what the message must name
 
 
 def robust(**more: Any) -> dict[str, Any]:
@@ -294,9 +281,7 @@ COMBINATIONS: list[tuple[list[str], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("named", "sections"), COMBINATIONS)
-def test_an_impossible_combination_is_refused_and_names_both_sides(
-    named: list[str], sections: dict[str, Any]
-) -> None:
+def test_an_impossible_combination_is_refused_and_names_both_sides(named: list[str], sections: dict[str, Any]) -> None:
     message = refusal(**sections)
     assert all(name in message for name in named), message
 
@@ -322,8 +307,6 @@ def test_an_impossible_combination_is_refused_and_names_both_sides(
 def test_what_is_possible_is_accepted(sections: dict[str, Any]) -> None:
     made(**sections)
 
-
-# --- the hash
 
 SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "seed": st.integers(0, 2**63 - 1),
@@ -433,9 +416,6 @@ def test_any_other_change_changes_the_hash() -> None:
     hashes = [made().hash, *(from_mapping({"name": "x", **change}).hash for change in CHANGES)]
     assert len(set(hashes)) == len(hashes)
     assert all(len(value) == 64 and set(value) <= set("0123456789abcdef") for value in hashes)
-
-
-# --- the schema
 
 
 def test_the_schema_names_every_section_and_every_choice() -> None:

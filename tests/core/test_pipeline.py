@@ -37,9 +37,15 @@ def algorithm(name: str) -> Algorithm:
     return algorithm_for(from_mapping({"name": "x", "algorithm": {"name": name}}))
 
 
-def pipeline(*, clients: int = 9, cap: float | None = CAP, kind: str = "fedavg", sums: tuple[str, ...] = ()) -> Pipeline:
+def pipeline(
+    *, clients: int = 9, cap: float | None = CAP, kind: str = "fedavg", sums: tuple[str, ...] = ()
+) -> Pipeline:
     return Pipeline(
-        algorithm=algorithm(kind), lattice=Lattice(range=RANGE, clients=clients), size=SIZE, weight_cap=cap, sum_names=sums
+        algorithm=algorithm(kind),
+        lattice=Lattice(range=RANGE, clients=clients),
+        size=SIZE,
+        weight_cap=cap,
+        sum_names=sums,
     )
 
 
@@ -186,7 +192,11 @@ def test_bytes_round_trip(updates: list[tuple[Vector, int]]) -> None:
 
 def test_the_bytes_are_little_endian_words_then_scalars() -> None:
     pipe = Pipeline(
-        algorithm=algorithm("fedavg"), lattice=Lattice(range=1.0, clients=2**31 - 1), size=2, weight_cap=None, sum_names=()
+        algorithm=algorithm("fedavg"),
+        lattice=Lattice(range=1.0, clients=2**31 - 1),
+        size=2,
+        weight_cap=None,
+        sum_names=(),
     )
     content = pipe.encode(update(np.array([1.0, -1.0], dtype=np.float32))).to_bytes()
     one = (2**20).to_bytes(8, "little")

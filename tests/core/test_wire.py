@@ -68,9 +68,6 @@ def altered(message: RecordDict, **changes: Any) -> RecordDict:
     return with_header(message, json.dumps(content, separators=(",", ":")).encode())
 
 
-# --- round trips
-
-
 def test_a_request_round_trips() -> None:
     sent = request(counted=2)
     assert unpack(pack(sent, content=CONTENT), Request) == (sent, CONTENT)
@@ -109,7 +106,7 @@ def test_a_payload_elsewhere_does_not_travel_beside_the_header(kind: Any) -> Non
 
 def test_the_record_survives_flowers_own_copy() -> None:
     message = pack(reply(), content=CONTENT, key=KEY)
-    copy = RecordDict({name: ConfigRecord(dict(record)) for name, record in message.items()})  # type: ignore[arg-type]
+    copy = RecordDict({name: ConfigRecord(dict(record)) for name, record in message.items()})
     verify(copy, public(KEY), "clinic")
     assert unpack(copy, Reply)[1] == CONTENT
 
@@ -119,9 +116,6 @@ def test_record_bytes_counts_what_travels() -> None:
     header = fields(message)["header"]
     assert isinstance(header, bytes)
     assert record_bytes(message) == len(header) + 64 + len(CONTENT)
-
-
-# --- headers
 
 
 def test_a_field_that_is_unknown_is_refused() -> None:
@@ -261,9 +255,6 @@ def test_a_header_that_the_receiver_would_refuse_is_not_sent() -> None:
         pack(request(payload=huge))
 
 
-# --- versions
-
-
 @pytest.mark.parametrize("version", ["leptonic/2", "leptonic/1.1", "leptonic", "", "LEPTONIC/1"])
 def test_another_version_is_told_as_such(version: str) -> None:
     with pytest.raises(VersionMismatch, match=PROTOCOL):
@@ -275,9 +266,6 @@ def test_another_version_is_told_as_such_even_if_its_header_has_other_fields() -
     message = altered(pack(request(), content=CONTENT), protocol="leptonic/2", new_field=1, counted=...)
     with pytest.raises(VersionMismatch):
         unpack(message, Request)
-
-
-# --- records
 
 
 def test_an_empty_message_is_refused() -> None:
@@ -326,9 +314,6 @@ def test_an_unknown_part_is_refused() -> None:
         unpack(message, Request)
 
 
-# --- payloads
-
-
 @pytest.mark.parametrize(
     "payload", [b"", CONTENT[:-1], CONTENT + b"\x00", CONTENT[::-1], bytes(len(CONTENT)), b"\x01\x00 update"]
 )
@@ -372,9 +357,6 @@ def test_an_unknown_kind_or_a_negative_length_of_payload_is_refused() -> None:
         message = pack(request(), content=CONTENT)
         with pytest.raises(DecodeError):
             unpack(altered(message, payload={**header_of(message)["payload"], **change}), Request)
-
-
-# --- signatures
 
 
 def test_a_good_signature_is_accepted() -> None:
@@ -453,9 +435,6 @@ def test_the_names_of_a_payload_elsewhere_are_bound_by_the_signature() -> None:
 def test_a_roster_key_that_is_none_verifies_nothing(key: str) -> None:
     with pytest.raises(BadSignature):
         verify(pack(reply(), content=CONTENT, key=KEY), key, "clinic")
-
-
-# --- replays
 
 
 def test_a_reply_answers_its_request() -> None:

@@ -384,19 +384,19 @@ def test_nothing_to_report_before_the_first_model(tmp_path: Path) -> None:
 
 
 def test_hundreds_of_rounds_and_clients_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = open_store(tmp_path, training={"rounds": 900}, federation={"clients": 500, "cohort": 20})
-    # The test is about the page: committing 900 rounds to disk durably would take longer than the page.
+    store = open_store(tmp_path, training={"rounds": 500}, federation={"clients": 500, "cohort": 20})
+    # The test is about the page: committing 500 rounds to disk durably would take longer than the page.
     monkeypatch.setattr("leptonic_server.store.write_atomic", lambda path, content: None)
     store._database.execute("PRAGMA synchronous = OFF")
-    for number in range(901):
+    for number in range(501):
         cohort = [ClientRecord((number * 20 + i) % 500, "late" if i == number % 7 else "counted") for i in range(20)]
         commit(store, record(number, cohort=20, survivors=19), cohort if number else [])
     started = time.perf_counter()
     page = read(store, label_counts=skewed(500, 10))
     assert time.perf_counter() - started < 3.0
     assert (tmp_path / "report.html").stat().st_size < 1_000_000
-    assert "Drawn: 400 of 901 rounds." in page.text
-    assert "Shown: 200 of 901 rounds" in page.text
+    assert "Drawn: 400 of 501 rounds." in page.text
+    assert "Shown: 200 of 501 rounds" in page.text
     assert "Shown: the 100 of 500 clients that were most often not counted." in page.text
 
 
@@ -465,6 +465,8 @@ def test_an_epsilon_is_never_rounded_down(epsilon: float) -> None:
         (size(999_999), "1.00 MB"),
         (size(12_345_678), "12.3 MB"),
         (size(2.5e12), "2.50 TB"),
+        (duration(0), "0 s"),
+        (duration(0.0042), "4.2 ms"),
         (duration(0.126), "0.13 s"),
         (duration(59.9), "59.9 s"),
         (duration(59.96), "1 min 00 s"),

@@ -37,7 +37,9 @@ def brief_size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the two largest units that matter."""
+    """Seconds in the one or two units that matter."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.2g} ms" if seconds else "0 s"
     if seconds < 9.995:
         return f"{seconds:.2f} s"
     if seconds < 59.95:

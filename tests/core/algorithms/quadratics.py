@@ -112,7 +112,9 @@ class Federation:
                 totals[name] += value
         means: dict[str, Vector] = {}
         for segment in self.algorithm.segments:
-            shares = [self.clients[i].weight / totals["weight"] if segment.weighted else 1 / len(chosen) for i in chosen]
+            shares = [
+                self.clients[i].weight / totals["weight"] if segment.weighted else 1 / len(chosen) for i in chosen
+            ]
             parts = [share * v[segment.name] for share, v in zip(shares, vectors, strict=True)]
             means[segment.name] = np.sum(parts, axis=0).astype(np.float32)
         mean = Mean(vectors=means, sums=totals, count=len(chosen))

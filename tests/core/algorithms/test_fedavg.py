@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from tests.core.algorithms.quadratics import Client, Federation, draw, optimum_of
 
 from leptonic.algorithms import algorithm_for
 from leptonic.experiment_file import from_mapping
-from tests.core.algorithms.quadratics import Client, Federation, draw, optimum_of
 
 
 def fedavg() -> Federation:
@@ -26,7 +26,9 @@ def test_follows_the_paper_round_by_round() -> None:
 def test_a_cohort_is_averaged_by_its_own_weights() -> None:
     ours = fedavg()
     a, c = ours.clients[0], ours.clients[2]
-    expected = (a.weight * a.descended(ours.model, 0.1) + c.weight * c.descended(ours.model, 0.1)) / (a.weight + c.weight)
+    expected = (a.weight * a.descended(ours.model, 0.1) + c.weight * c.descended(ours.model, 0.1)) / (
+        a.weight + c.weight
+    )
     assert ours.play([2, 0]) == pytest.approx(expected, abs=1e-6)
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.algorithms.quadratics import Client, Federation, Real, draw, optimum_of
 
 from leptonic.algorithms import Algorithm, algorithm_for
 from leptonic.algorithms.base import accumulated
 from leptonic.experiment_file import from_mapping
-from tests.core.algorithms.quadratics import Client, Federation, Real, draw, optimum_of
 
 UNEQUAL = (1, 4, 30)
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from tests.core.algorithms.quadratics import Client, Federation, draw, local_sgd
 
 from leptonic.algorithms import algorithm_for
 from leptonic.experiment_file import from_mapping
-from tests.core.algorithms.quadratics import Client, Federation, draw, local_sgd
 
 MU = 0.5
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from tests.core.algorithms.quadratics import Client, Federation, Real, draw, optimum_of
 
 from leptonic.algorithms import algorithm_for
 from leptonic.experiment_file import from_mapping
-from tests.core.algorithms.quadratics import Client, Federation, Real, draw, optimum_of
 
 RATE = 0.05
 

@@ -1,0 +1,163 @@
+"""The draw of a cohort: repeatable, blind to the order of arrival, fair, and never short for no reason."""
+
+from collections import Counter
+from itertools import pairwise
+from math import comb, sqrt
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leptonic.experiment import Experiment
+from leptonic.experiment_file import from_mapping
+from leptonic_server.cohort import choose
+
+
+def experiment(seed: int = 0, **federation: Any) -> Experiment:
+    return from_mapping({"name": "x", "seed": seed, "federation": federation})
+
+
+def nodes(clients: Any) -> dict[int, int]:
+    """Network ids say nothing: they differ from the index, and do not rise with it."""
+    return {client: (client * 7919 + 13) % 10_007 for client in clients}
+
+
+FEDERATIONS = st.integers(1, 30).flatmap(
+    lambda clients: st.fixed_dictionaries(
+        {
+            "clients": st.just(clients),
+            "cohort": st.integers(1, clients),
+            "over_selection": st.sampled_from([0.0, 0.25, 1.0]),
+        }
+    )
+)
+
+
+@given(federation=FEDERATIONS, number=st.integers(1, 1000), data=st.data())
+def test_invites_reachable_clients_once_and_as_many_as_it_can(
+    federation: dict[str, Any], number: int, data: st.DataObject
+) -> None:
+    made = experiment(**federation)
+    clients = federation["clients"]
+    online = data.draw(st.sets(st.integers(0, clients - 1)))
+    failed = data.draw(st.sets(st.integers(0, clients - 1)))
+    chosen = choose(made, number, nodes(online), failed)
+    fresh = online - failed
+    assert len(set(chosen)) == len(chosen)
+    assert set(chosen) <= online
+    if len(fresh) >= made.federation.wanted:
+        assert set(chosen) <= fresh
+        assert len(chosen) == min(made.federation.invited, len(fresh))
+    else:
+        assert len(chosen) == min(made.federation.invited, len(online))
+
+
+def test_clients_that_failed_are_asked_again_only_beside_all_the_others() -> None:
+    """ "They are asked again only if there are not enough others": then the others are asked as well."""
+    made = experiment(clients=10, cohort=5)
+    for number in range(1, 21):
+        chosen = choose(made, number, nodes(range(10)), {0, 1, 2, 3, 4, 5, 6})
+        assert len(chosen) == 5
+        assert {7, 8, 9} <= set(chosen)
+
+
+@given(federation=FEDERATIONS, number=st.integers(1, 1000), order=st.randoms(use_true_random=False), data=st.data())
+def test_the_order_in_which_clients_came_does_not_matter(
+    federation: dict[str, Any], number: int, order: Random, data: st.DataObject
+) -> None:
+    made = experiment(**federation)
+    online = sorted(data.draw(st.sets(st.integers(0, federation["clients"] - 1))))
+    failed = data.draw(st.sets(st.integers(0, federation["clients"] - 1)))
+    expected = choose(made, number, nodes(online), failed)
+    order.shuffle(online)
+    other_ids = {client: order.randrange(10**9) for client in online}
+    assert choose(made, number, other_ids, failed) == expected
+
+
+def test_a_repeated_round_asks_the_same_clients_and_another_round_others() -> None:
+    made = experiment(clients=100, cohort=10)
+    everyone = nodes(range(100))
+    rounds = [choose(made, number, everyone, set()) for number in range(1, 51)]
+    assert rounds == [choose(made, number, everyone, set()) for number in range(1, 51)]
+    assert len({tuple(chosen) for chosen in rounds}) == 50
+    assert rounds != [choose(experiment(1, clients=100, cohort=10), n, everyone, set()) for n in range(1, 51)]
+
+
+def test_the_draw_hangs_on_the_seed_and_the_round_not_on_other_settings() -> None:
+    everyone = nodes(range(50))
+    plain = experiment(clients=50, cohort=5)
+    other = from_mapping(
+        {"name": "y", "federation": {"clients": 50, "cohort": 5}, "training": {"rounds": 3, "learning_rate": 0.5}}
+    )
+    assert [choose(plain, n, everyone, set()) for n in (1, 2, 3)] == [
+        choose(other, n, everyone, set()) for n in (1, 2, 3)
+    ]
+
+
+def test_everyone_is_asked_in_roster_order_where_the_cohort_is_everyone() -> None:
+    assert choose(experiment(clients=12), 4, nodes(range(12)), set()) == list(range(12))
+
+
+@pytest.mark.parametrize(("over_selection", "invited"), [(0.0, 10), (0.1, 11), (0.25, 12), (0.5, 15), (9.0, 40)])
+def test_over_selection_invites_more_than_are_wanted(over_selection: float, invited: int) -> None:
+    made = experiment(clients=40, cohort=10, over_selection=over_selection)
+    assert len(choose(made, 1, nodes(range(40)), set())) == invited
+
+
+def test_nobody_online_is_nobody_chosen() -> None:
+    assert choose(experiment(clients=3), 1, {}, set()) == []
+
+
+def test_a_client_that_is_away_is_replaced() -> None:
+    made = experiment(clients=20, cohort=5)
+    away = choose(made, 7, nodes(range(20)), set())[0]
+    chosen = choose(made, 7, nodes(set(range(20)) - {away}), set())
+    assert len(chosen) == 5
+    assert away not in chosen
+
+
+def chi_square_is_plausible(observed: list[int], expected: float, variance_factor: float = 1.0) -> bool:
+    """Pearson's statistic within five standard deviations of its mean, by the normal approximation."""
+    statistic = sum((count - expected) ** 2 / expected for count in observed) / variance_factor
+    freedom = len(observed) - 1
+    return abs(statistic - freedom) < 5 * sqrt(2 * freedom)
+
+
+def test_every_client_is_as_likely_as_every_other() -> None:
+    clients, cohort, rounds = 20, 6, 4000
+    made, everyone = experiment(clients=clients, cohort=cohort), nodes(range(clients))
+    drawn = [choose(made, number, everyone, set()) for number in range(rounds)]
+    counts = Counter(client for chosen in drawn for client in chosen)
+    # Without replacement the counts vary less: by (1 - cohort/clients) clients/(clients - 1).
+    factor = (1 - cohort / clients) * clients / (clients - 1)
+    assert chi_square_is_plausible([counts[c] for c in range(clients)], rounds * cohort / clients, factor)
+
+
+def test_every_cohort_is_as_likely_as_every_other() -> None:
+    clients, cohort, rounds = 7, 3, 7000
+    made, everyone = experiment(5, clients=clients, cohort=cohort), nodes(range(clients))
+    counts = Counter(frozenset(choose(made, number, everyone, set())) for number in range(rounds))
+    cohorts = comb(clients, cohort)
+    assert len(counts) == cohorts
+    assert chi_square_is_plausible(list(counts.values()), rounds / cohorts)
+
+
+def test_every_client_is_as_likely_to_be_asked_first() -> None:
+    """Who is asked first answers first, and with over-selection is counted rather."""
+    clients, rounds = 10, 5000
+    made, everyone = experiment(9, clients=clients, cohort=4, over_selection=0.5), nodes(range(clients))
+    first = Counter(choose(made, number, everyone, set())[0] for number in range(rounds))
+    assert chi_square_is_plausible([first[c] for c in range(clients)], rounds / clients)
+
+
+def test_rounds_are_independent() -> None:
+    """Of the clients of one round, as many are in the next as chance would have."""
+    clients, cohort, rounds = 40, 10, 3000
+    made, everyone = experiment(3, clients=clients, cohort=cohort), nodes(range(clients))
+    drawn = [set(choose(made, number, everyone, set())) for number in range(rounds)]
+    shared = sum(len(a & b) for a, b in pairwise(drawn)) / (rounds - 1)
+    mean = cohort * cohort / clients  # hypergeometric
+    variance = mean * (1 - cohort / clients) * (clients - cohort) / (clients - 1)
+    assert abs(shared - mean) < 5 * sqrt(variance / (rounds - 1))
