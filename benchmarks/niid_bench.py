@@ -59,6 +59,7 @@ def experiment(dataset: str, partition: str, algorithm: str, *, seed: int, round
                 "learning_rate": 0.01,
                 "momentum": 0.9,
                 "weight_decay": 1e-5,
+                "threads": 2,
             },
             "algorithm": {"name": algorithm},
             "outputs": {"report": False, "tensorboard": False},
@@ -95,7 +96,8 @@ def table() -> str:
     lines = [
         "# Label skew: NIID-Bench's setting",
         "",
-        "10 parties, all take part, 50 rounds, 10 local epochs, batch 64, SGD .01, momentum .9, weight decay 1e-5, LeNet.",
+        "10 parties, all take part, 50 rounds, 10 local epochs, batch 64, SGD .01, momentum .9, weight decay 1e-5,",
+        "LeNet, two threads.",
         "Best test accuracy over rounds in percent, mean over the stored seeds (their number in brackets);",
         "behind the stroke the figure of Flower's published replication (3 seeds).",
         "Written by `python benchmarks/niid_bench.py --table` from `docs/results/niid_bench/*.json`.",

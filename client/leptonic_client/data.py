@@ -34,7 +34,7 @@ class LocalData:
         return len(self.rows)
 
     def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Fresh tensors of the examples at these positions: slices would be aligned differently, and sum differently."""
+        """Fresh tensors of the examples at these positions: slices are aligned differently, and sum differently."""
         rows = self.rows[chosen]
         return self.features[rows], self.labels[rows]
 

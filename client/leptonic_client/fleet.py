@@ -8,7 +8,7 @@ touches Flower's internals.
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -38,7 +38,6 @@ from leptonic.wire import Payload
 __all__ = ["Disconnected", "Fleet", "Incoming", "connect_for_ever"]
 
 HEARTBEAT_INTERVAL = 30
-OBJECT_TIMEOUT = 120.0
 LONGEST_PAUSE = 5.0
 
 
@@ -106,21 +105,15 @@ class Fleet:
     def fetch(self, incoming: Incoming, payload: Payload) -> bytearray:
         """A payload that travels as objects. Raises Disconnected, DecodeError."""
 
-        def one(name: str) -> bytes:
+        def look(name: str) -> bytes | None:
             request = PullObjectRequest(node=self._node, run_id=incoming.message.metadata.run_id, object_id=name)
-            end, wait = time.monotonic() + OBJECT_TIMEOUT, 0.002
-            while time.monotonic() < end:
-                with _translated():
-                    answer = self._client.PullObject(request)
-                if answer.object_available:
-                    return bytes(answer.object_content)
-                if not answer.object_found:
-                    break
-                time.sleep(wait)
-                wait = min(0.1, wait * 1.5)
-            raise DecodeError(f"object {name[:16]} of the payload did not arrive")
+            answer = self._client.PullObject(request)
+            if not answer.object_found:
+                raise DecodeError(f"object {name[:16]} of the payload is not on the link any more")
+            return bytes(answer.object_content) if answer.object_available else None
 
-        return objects.assemble(payload, one)
+        with _translated():
+            return objects.assemble(payload, look)
 
     def confirm(self, incoming: Incoming) -> None:
         """Let the link forget the message and its objects. Raises Disconnected."""
@@ -130,8 +123,8 @@ class Fleet:
                 ConfirmMessageReceivedRequest(node=self._node, run_id=run, message_object_id=incoming.name)
             )
 
-    def push(self, incoming: Incoming, content: RecordDict, payload: Payload, frames: dict[str, bytes]) -> None:
-        """Send the reply to a message; frames: the objects of its payload by name. Raises Disconnected."""
+    def push(self, incoming: Incoming, content: RecordDict, payload: Payload, bodies: Mapping[str, memoryview]) -> None:
+        """Send the reply to a message; bodies: those of its payload's objects, by name. Raises Disconnected."""
         name, frame = objects.root()
         reply = Message(content, reply_to=incoming.message)
         reply.metadata.__dict__["_message_id"] = name
@@ -145,16 +138,19 @@ class Fleet:
                     clientapp_runtime_list=[0.0],
                 )
             )
-            for wanted in sorted(answer.objects_to_push, key=lambda wanted: wanted == name):
+
+            def push_object(wanted: str) -> None:
                 self._client.PushObject(
                     PushObjectRequest(
                         node=self._node,
                         run_id=run,
                         session_id=answer.session_id,
                         object_id=wanted,
-                        object_content=frame if wanted == name else frames[wanted],
+                        object_content=frame if wanted == name else objects.frame(bodies[wanted]),
                     )
                 )
+
+            objects.each(push_object, sorted(answer.objects_to_push, key=lambda wanted: wanted == name))
 
     def _beat(self) -> None:
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_INTERVAL)

@@ -74,7 +74,7 @@ class Node:
             return
         reply, answer = self._responder.respond(request, content)
         large = len(answer) > INLINE_LIMIT
-        cut = list(objects.cut(answer)) if large else []
+        cut = objects.cut(answer) if large else []
         payload = objects.describe(answer, [name for name, _ in cut]) if large else inline(answer)
         signed = reply.model_copy(
             update={"payload": payload, "name": self._settings.name, "key": public_hex(self._key)}

@@ -42,15 +42,16 @@ class Corrector:
 def optimizer_for(training: Training, model: nn.Module, learning_rate: float) -> optim.Optimizer:
     """A fresh local optimiser at this round's learning rate."""
     parameters = [p for p in model.parameters() if p.requires_grad]
+    # One kernel for all parameters: a third of the time of the default on the CPU.
+    fused = training.precision == "float32" and all(p.device.type in ("cpu", "cuda") for p in parameters)
+    decay = training.weight_decay
     match training.optimizer:
         case "sgd":
-            return optim.SGD(
-                parameters, lr=learning_rate, momentum=training.momentum, weight_decay=training.weight_decay
-            )
+            return optim.SGD(parameters, lr=learning_rate, momentum=training.momentum, weight_decay=decay, fused=fused)
         case "adam":
-            return optim.Adam(parameters, lr=learning_rate, weight_decay=training.weight_decay)
+            return optim.Adam(parameters, lr=learning_rate, weight_decay=decay, fused=fused)
         case "adamw":
-            return optim.AdamW(parameters, lr=learning_rate, weight_decay=training.weight_decay)
+            return optim.AdamW(parameters, lr=learning_rate, weight_decay=decay, fused=fused)
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,10 @@ def plain_steps(
         if training.gradient_clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, training.gradient_clip_norm)
         correct()
+        scale = scaler.get_scale()
         scaler.step(optimizer)
         scaler.update()
-        steps += 1
+        steps += scaler.get_scale() >= scale  # a step that overflowed was skipped
         examples += len(chosen)
     if not torch.isfinite(totals).all():
         raise RunError(

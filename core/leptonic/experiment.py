@@ -5,18 +5,24 @@ key which does not belong to the choice is refused. :mod:`leptonic.experiment_fi
 this module only says what is allowed. Nothing heavy is imported here.
 """
 
+import difflib
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, Tag, field_validator, model_validator
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Entry = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+ENTRY_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+Entry = Annotated[str, Field(pattern=ENTRY_PATTERN)]
 """``package.module:name``, resolved on the machine that runs it, never received from the network."""
+
+
+TASKS = ("image_classification", "tabular_classification")
 
 
 class Settings(BaseModel):
@@ -42,7 +48,7 @@ class OwnData(Settings):
     name: Literal["own"]
     shape: list[PositiveInt] = Field(min_length=1, description="shape of one example: [C, H, W] or [features]")
     classes: Annotated[int, Field(ge=2)]
-    mean: list[float] = Field(default=[0.0], description="subtracted, per channel or feature")
+    mean: list[FiniteFloat] = Field(default=[0.0], description="subtracted, per channel or feature")
     std: list[PositiveFloat] = Field(default=[1.0], description="divided by, per channel or feature")
     target: str = Field(default="label", description="column (CSV, Parquet) or array (npz) of the class")
     client: str | None = Field(default=None, description="column or array that names each row's natural client")
@@ -104,6 +110,15 @@ class OwnModel(Settings):
     name: Entry
     options: dict[str, Any] = {}
 
+    @field_validator("options")
+    @classmethod
+    def _have_a_canonical_form(cls, options: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(options, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("options are finite numbers, strings, booleans, lists and tables of these") from None
+        return options
+
 
 Model = Annotated[
     Annotated[Logistic, Tag("logistic")]
@@ -159,7 +174,19 @@ Partition = Annotated[
 class Task(Settings):
     """What is learned."""
 
-    kind: Literal["image_classification", "tabular_classification"] | Entry = "image_classification"
+    kind: str = Field(
+        default="image_classification",
+        description="image_classification, tabular_classification, or package.module:factory",
+    )
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str) -> str:
+        if kind in TASKS or re.fullmatch(ENTRY_PATTERN, kind):
+            return kind
+        close = difflib.get_close_matches(kind, TASKS, n=1)
+        meant = f" (did you mean '{close[0]}'?)" if close else ""
+        raise ValueError(f"{kind!r} is not known{meant}; allowed: {', '.join(TASKS)}, package.module:factory")
 
 
 class Federation(Settings):
@@ -428,14 +455,16 @@ def _rule_fits(experiment: Experiment) -> None:
     rule, algorithm, cohort = experiment.aggregation, experiment.algorithm.name, experiment.federation.needed
     if rule.rule != "mean" and algorithm not in ("fedavg", "fedprox"):
         raise ValueError(
-            f"algorithm.name = '{algorithm}' needs exact sums: aggregation.rule = '{rule.rule}' works with fedavg and fedprox"
+            f"algorithm.name = '{algorithm}' needs exact sums: "
+            f"aggregation.rule = '{rule.rule}' works with fedavg and fedprox"
         )
     if isinstance(rule, TrimmedMeanRule) and rule.trim and cohort < 3:
         raise ValueError(f"aggregation.trim = {rule.trim} needs federation.minimum >= 3, not {cohort}")
     if isinstance(rule, KrumRule):
         if cohort < 2 * rule.byzantine + 3:
             raise ValueError(
-                f"aggregation.byzantine = {rule.byzantine} needs federation.minimum >= {2 * rule.byzantine + 3}, not {cohort}"
+                f"aggregation.byzantine = {rule.byzantine} needs federation.minimum >= {2 * rule.byzantine + 3}, "
+                f"not {cohort}"
             )
         if rule.select > cohort - rule.byzantine:
             raise ValueError(

@@ -19,6 +19,9 @@ from leptonic.experiment import Experiment
 
 __all__ = ["load", "from_mapping", "from_canonical"]
 
+_CHOICE_KEYS = ("name", "scheme", "rule")
+"""The keys by which sections choose one of several kinds."""
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read and check one experiment file.
@@ -32,7 +35,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         raise ExperimentError(f"{path}: no such experiment file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ExperimentError(f"{path}: not valid TOML: {error}") from None
     for override in overrides:
         _apply_override(content, override)
@@ -53,7 +56,7 @@ def from_canonical(content: bytes) -> Experiment:
     """The experiment of :attr:`Experiment.canonical`, as a client receives it."""
     try:
         mapping = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ExperimentError(f"received experiment is not JSON: {error}") from None
     if not isinstance(mapping, dict):
         raise ExperimentError("received experiment is not a table of sections")
@@ -66,9 +69,12 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     if not separator or not all(parts):
         raise ExperimentError(f"--set {override}: write section.key=value, e.g. training.rounds=5")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        parsed = {"value": text}
+    if set(parsed) != {"value"}:
+        raise ExperimentError(f"--set {override}: one value only")
+    value = parsed["value"]
     table = content
     for part in parts[:-1]:
         table = table.setdefault(part, {})
@@ -87,11 +93,11 @@ def _describe(detail: ErrorDetails) -> str:
     if kind == "missing":
         return f"{where}: required, but not set"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
+        if not isinstance(value, dict):
+            return f"{where} = {_shown(value)}: a section is needed: write [{where}] and its keys below"
         context = detail.get("ctx", {})
-        key = str(context.get("discriminator", "name")).strip("'")
-        if key.startswith("<") or "(" in key:
-            key = "name"
-        chosen = value.get(key) if isinstance(value, dict) else value
+        key = next((key for key in _CHOICE_KEYS if f"'{key}'" == context.get("discriminator")), _CHOICE_KEYS[0])
+        chosen = value.get(key)
         allowed = [tag.strip().strip("'") for tag in str(context.get("expected_tags", "")).split(",") if tag.strip()]
         allowed = allowed or _tags(model, path)
         found = "not set" if chosen is None else f"{chosen!r} is not known{_did_you_mean(str(chosen), allowed)}"
@@ -122,7 +128,7 @@ def _walk(loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None
 
 def _is_tag(model: type[BaseModel], part: int | str) -> bool:
     fields = model.model_fields
-    for key in ("name", "scheme", "rule"):
+    for key in _CHOICE_KEYS:
         if key in fields and part in _literals(fields[key].annotation):
             return True
     return part in ("own", "catalogue") and model.__name__.lower().startswith(str(part))
@@ -146,10 +152,10 @@ def _tags(model: type[BaseModel] | None, path: list[str]) -> list[str]:
     field = model.model_fields.get(path[-1]) if model and path else None
     tags: list[str] = []
     for choice in _alternatives(field.annotation) if field else ():
-        if isinstance(choice, type) and issubclass(choice, BaseModel) and "name" in choice.model_fields:
-            tags += [str(value) for value in _literals(choice.model_fields["name"].annotation)] or [
-                "package.module:factory"
-            ]
+        fields = choice.model_fields if isinstance(choice, type) and issubclass(choice, BaseModel) else {}
+        for key in _CHOICE_KEYS:
+            if key in fields:
+                tags += [str(value) for value in _literals(fields[key].annotation)] or ["package.module:factory"]
     return tags
 
 

@@ -6,7 +6,7 @@ in Z_2^64 for the scalars, so that the result of a round does not depend on who 
 clip, compress or add noise belong between :class:`LocalUpdate` and the lattice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,18 +90,44 @@ class Pipeline:
             scalars=to_fixed([1.0, weight, float(clamped), capped, *sums]),
         )
 
+    def check_single(self, contribution: Contribution) -> None:
+        """Raise DecodeError unless this can be one client's contribution: what a server in the clear can see.
+
+        A client that lies about its weight within the cap, or about its metrics, is not found here.
+        """
+        sums = self._sums(contribution)
+        if sums["count"] != 1:
+            raise DecodeError(f"one client's contribution counts {sums['count']:g} clients")
+        self._check_bounds(sums)
+
     def decode(self, total: Contribution) -> Mean:
         """The mean of the summed contributions. Raises DecodeError if the scalars cannot be a sum."""
-        sums = dict(zip(self._names, from_fixed(total.scalars), strict=True))
+        sums = self._sums(total)
+        self._check_bounds(sums)
         count, weight = sums["count"], sums["weight"]
-        if count < 1 or weight <= 0:
-            raise DecodeError(f"a sum of {count:g} contributions with weight {weight:g} has no mean")
         vectors: dict[str, Vector] = {}
         for index, segment in enumerate(self.algorithm.segments):
             words = total.words[index * self.size : (index + 1) * self.size]
             divisor = weight / self.weight_cap if segment.weighted and self.weight_cap is not None else count
             vectors[segment.name] = self.lattice.dequantise(words, divisor)
         return Mean(vectors=vectors, sums=sums, count=round(count))
+
+    def _sums(self, total: Contribution) -> dict[str, float]:
+        return dict(zip(self._names, from_fixed(total.scalars).tolist(), strict=True))
+
+    def _check_bounds(self, sums: Mapping[str, float]) -> None:
+        count = sums["count"]
+        if not (count.is_integer() and 1 <= count <= self.lattice.clients):
+            raise DecodeError(f"a sum over {count:g} clients, of {self.lattice.clients} invited")
+        if self.weight_cap is None:
+            heaviest, lightest = count, count
+        else:
+            heaviest, lightest = count * self.weight_cap, 0.0
+        if not lightest <= sums["weight"] <= heaviest or sums["weight"] == 0:
+            raise DecodeError(f"a weight of {sums['weight']:g} for {count:g} clients, of {heaviest:g} at most")
+        entries = count * self.size * len(self.algorithm.segments)
+        if not 0 <= sums["clamped"] <= entries or not 0 <= sums["capped"] <= count:
+            raise DecodeError("more clamped entries or capped weights than there can be")
 
     def zero(self) -> Contribution:
         """An empty sum."""

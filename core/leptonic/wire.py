@@ -34,7 +34,7 @@ __all__ = [
     "verify",
 ]
 
-PROTOCOL = "leptonic/1"
+PROTOCOL: Literal["leptonic/1"] = "leptonic/1"
 HEADER_LIMIT = 64 * 1024
 INLINE_LIMIT = 32 * 1024
 """Payloads up to this size travel beside their header: one request less for each side."""
@@ -63,8 +63,14 @@ class Payload(_Strict):
     sha256: Hash | None = None
 
 
+class _Version(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    protocol: Annotated[str, Field(max_length=64)]
+
+
 class _Header(_Strict):
-    protocol: str = PROTOCOL
+    protocol: Literal["leptonic/1"] = PROTOCOL
     run: Annotated[str, Field(pattern=r"^[0-9a-z-]{1,64}$")]
     experiment: Hash
     round: Count
@@ -129,7 +135,11 @@ def inline(content: bytes) -> Payload:
 
 def pack(header: Request | Reply, *, content: bytes = b"", key: Ed25519PrivateKey | None = None) -> RecordDict:
     """A Flower record of the header, its signature if a key is given, and an inline payload."""
-    encoded = header.model_dump_json(exclude_defaults=False).encode()
+    encoded = header.model_dump_json().encode()
+    if len(encoded) > HEADER_LIMIT:
+        raise DecodeError(
+            f"a header of {len(encoded)} bytes is over the limit of {HEADER_LIMIT}: the payload has too many parts"
+        )
     record: dict[str, bytes] = {"header": encoded}
     if key is not None:
         record["signature"] = sign(key, encoded)
@@ -155,15 +165,14 @@ def unpack(content: RecordDict, kind: type[HeaderT]) -> tuple[HeaderT, bytes]:
         raise DecodeError("a message with unknown fields")
     if len(encoded) > HEADER_LIMIT:
         raise DecodeError(f"a header of {len(encoded)} bytes is over the limit of {HEADER_LIMIT}")
+    _check_version(encoded)
     try:
         header = kind.model_validate_json(encoded)
     except ValidationError as error:
         first = error.errors()[0]
         raise DecodeError(f"header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    if header.protocol != PROTOCOL:
-        raise VersionMismatch(
-            f"the other side speaks {header.protocol!r}, this side {PROTOCOL!r}: install the same version"
-        )
+    if header.model_dump_json().encode() != encoded:
+        raise DecodeError("a header that is not in its canonical form")
     _check_inline(header.payload, payload)
     return header, payload
 
@@ -195,6 +204,16 @@ def _record(content: RecordDict) -> ConfigRecord:
     if not isinstance(record, ConfigRecord) or len(content) != 1:
         raise DecodeError("not a Leptonic message")
     return record
+
+
+def _check_version(encoded: bytes) -> None:
+    """Read the version alone first: another version's header has other fields."""
+    try:
+        spoken = _Version.model_validate_json(encoded).protocol
+    except ValidationError:
+        raise DecodeError("a header that does not name its protocol") from None
+    if spoken != PROTOCOL:
+        raise VersionMismatch(f"the other side speaks {spoken!r}, this side {PROTOCOL!r}: install the same version")
 
 
 def _check_inline(payload: Payload, content: bytes) -> None:

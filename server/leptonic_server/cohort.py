@@ -1,7 +1,9 @@
 """Who takes part in a round: the roster's members, who of them is reachable, and the seeded draw."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
+
+import numpy as np
 
 from leptonic import randomness
 from leptonic.experiment import Experiment
@@ -33,13 +35,17 @@ def choose(experiment: Experiment, round_number: int, online: Mapping[int, int],
     again only if there are not enough others.
     """
     federation = experiment.federation
-    candidates = range(federation.clients)
-    if len(online) < federation.clients or failed:
-        candidates = sorted(client for client in online if client not in failed)
-        if len(candidates) < federation.wanted:
-            candidates = sorted(online)
-    count = min(federation.invited, len(candidates))
-    if count == len(candidates):
-        return list(candidates)
     draw = randomness.generator(experiment.seed, "cohort", round_number)
+    everyone = len(online) == federation.clients and not failed
+    fresh = range(federation.clients) if everyone else sorted(client for client in online if client not in failed)
+    chosen = _draw(draw, fresh, federation.invited)
+    if len(chosen) < federation.wanted:
+        chosen += _draw(draw, sorted(failed & online.keys()), federation.invited - len(chosen))
+    return chosen
+
+
+def _draw(draw: np.random.Generator, candidates: Sequence[int], count: int) -> list[int]:
+    """So many of the candidates in a random order, or all of them in theirs."""
+    if count >= len(candidates):
+        return list(candidates)
     return [candidates[position] for position in draw.choice(len(candidates), size=count, replace=False)]

@@ -19,7 +19,7 @@ from leptonic.integers import add, from_fixed
 from leptonic.pipeline import decode_scalars, pipeline_for
 from leptonic.schedule import learning_rate
 from leptonic.update import Mean
-from leptonic_server.accumulator import accumulator_for
+from leptonic_server.accumulator import Accumulator, accumulator_for
 from leptonic_server.cohort import Members, choose
 from leptonic_server.evaluation import Evaluator
 from leptonic_server.exchange import Asked, Exchange, RoundGrid
@@ -145,13 +145,18 @@ class Coordinator:
                 counted=self._store.counted(),
                 wanted=federation.wanted,
                 deadline=federation.deadline,
-                take=lambda client, buffer: total.add(client, self._pipeline.from_bytes(buffer)),
+                take=lambda client, buffer: self._take(total, client, buffer),
                 on_client=self._listener.client_answered,
             )
         if len(asked.counted) < federation.needed:
             return asked, None
         with phases("aggregate"):
             return asked, total.result()
+
+    def _take(self, total: Accumulator, client: int, buffer: bytes | memoryview) -> None:
+        contribution = self._pipeline.from_bytes(buffer)
+        self._pipeline.check_single(contribution)
+        total.add(client, contribution)
 
     def _finish(
         self, number: int, attempt: int, state: RoundState, mean: Mean, asked: Asked, phases: Phases

@@ -103,7 +103,7 @@ class Exchange:
         take: Take,
         on_client: Callable[[ClientRecord], None],
     ) -> Asked:
-        """Ask every client of the cohort, until ``wanted`` are taken, all have answered, or ``deadline`` seconds are over.
+        """Ask the cohort, until ``wanted`` are taken, all have answered, or ``deadline`` seconds are over.
 
         content: the payload for all of them. counted: the last counted round of each client that had one.
         """
@@ -147,9 +147,9 @@ class Exchange:
             replies = list(self._grid.pull_messages(list(waiting.pending)))
             for message in replies:
                 request = waiting.pending.pop(message.metadata.reply_to_message_id, None)
-                if request is None or taken >= wanted:
+                if request is None:
                     continue
-                record = self._judge(message, request, asked, take)
+                record = self._judge(message, request, asked, take if taken < wanted else None)
                 asked.records[request.client] = record
                 taken += record.status == "counted"
                 on_client(record)
@@ -164,20 +164,21 @@ class Exchange:
         for request in waiting.pending.values():
             asked.records[request.client] = ClientRecord(request.client, "late")
 
-    def _judge(self, message: Message, request: Request, asked: Asked, take: Take) -> ClientRecord:
-        """Check one reply and take its payload."""
+    def _judge(self, message: Message, request: Request, asked: Asked, take: Take | None) -> ClientRecord:
+        """Check one reply and take its payload; take: None if no more are wanted."""
         client = request.client
         if message.has_error():
             return ClientRecord(client, "lost", message.error.reason or "the link lost the message")
         try:
-            reply, content = self._open(message, request)
             asked.bytes_up += record_bytes(message.content)
-            if reply.status != "done":
-                return ClientRecord(client, reply.status, reply.detail, reply.seconds)
-            self._take(reply.payload, content, client, asked, take)
+            reply, content = self._open(message, request)
+            status: str = reply.status
+            if status == "done":
+                status = "late" if take is None else "counted"
+                self._take(reply.payload, content, client, asked, take)
         except ProtocolError as error:
             return ClientRecord(client, "invalid", f"{type(error).__name__}: {error}")
-        return ClientRecord(client, "counted", reply.detail, reply.seconds, reply.epsilon)
+        return ClientRecord(client, status, reply.detail, reply.seconds, reply.epsilon)
 
     def _open(self, message: Message, request: Request) -> tuple[Reply, bytes]:
         key = self._members.key(request.client)
@@ -188,13 +189,15 @@ class Exchange:
             raise DecodeError("the reply names another request than the one it came for")
         return reply, content
 
-    def _take(self, payload: Payload, content: bytes, client: int, asked: Asked, take: Take) -> None:
-        if payload.kind == "inline":
-            take(client, content)
-            return
+    def _take(self, payload: Payload, content: bytes, client: int, asked: Asked, take: Take | None) -> None:
         try:
-            take(client, self._grid.payloads.get(payload))
-            asked.bytes_up += payload.length
+            if take is None:
+                return
+            if payload.kind == "inline":
+                take(client, content)
+            else:
+                asked.bytes_up += payload.length
+                take(client, self._grid.payloads.get(payload))
         finally:
             self._grid.payloads.release(payload)
 

@@ -1,8 +1,8 @@
 """The link to deployed clients: Flower's SuperLink in a process of its own, and the grid over it.
 
 Started and watched here; when it dies it is started again, and everything that was under way on it is
-answered by an error, so that the round asks anew. The coordinator takes the run's task in its own process. This file and
-:mod:`leptonic_server.gate` are all of the server that touches Flower's internals.
+answered by an error, so that the round asks anew. The coordinator takes the run's task in its own process.
+This file and :mod:`leptonic_server.gate` are all of the server that touches Flower's internals.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,8 +53,6 @@ POLL_INTERVAL = 0.05
 START_TIMEOUT = 60.0
 HEARTBEAT_INTERVAL = 10.0
 REQUEST_TIMEOUT = 60.0
-OBJECT_TIMEOUT = 120.0
-"""Seconds that an announced object may take to arrive."""
 
 _APP = b"""[project]
 name = "leptonic"
@@ -103,10 +102,8 @@ class SuperLink:
         """End the run and the process."""
         self._stopped.set()
         if hasattr(self, "runtime"):
-            try:
+            with suppress(httpx.HTTPError):
                 self.runtime.PushTaskOutput(PushTaskOutputRequest(sub_status="completed", details=""))
-            except httpx.HTTPError:
-                pass
             self.runtime.close()
         self._process.terminate()
         try:
@@ -167,23 +164,23 @@ class LinkPayloads:
 
     def __init__(self, grid: "LinkGrid") -> None:
         self._grid = grid
-        self.frames: dict[str, bytes] = {}
+        self.bodies: dict[str, memoryview] = {}
         self.owners: dict[str, str] = {}
 
     def put(self, content: bytes | memoryview) -> Payload:
         """Cut the content; it is uploaded, once, with the messages that name it."""
-        cut = list(objects.cut(content))
-        self.frames |= dict(cut)
+        cut = objects.cut(content)
+        self.bodies |= dict(cut)
         return objects.describe(content, [name for name, _ in cut])
 
     def get(self, payload: Payload) -> bytearray:
-        """Fetch the content from the link."""
-        return objects.assemble(payload, self._grid.fetch)
+        """Fetch the content from the link. Raises DecodeError."""
+        return self._grid.fetch(payload)
 
     def release(self, payload: Payload) -> None:
         """Forget what was put, or let the link forget what was fetched."""
         for name in payload.parts:
-            self.frames.pop(name, None)
+            self.bodies.pop(name, None)
         if payload.parts and (message := self.owners.pop(payload.parts[0], None)):
             self._grid.confirm([message])
 
@@ -281,23 +278,22 @@ class LinkGrid(Grid):  # type: ignore[misc]
             self._sent.pop(name, None)
             self._lost.pop(name, None)
 
-    def fetch(self, name: str) -> bytes:
-        """One object of a reply's payload, waiting while it is on its way. Raises DecodeError if it does not come."""
-        request = PullObjectRequest(node=self._link.node, run_id=self._link.run_id, object_id=name)
-        end, wait = time.monotonic() + OBJECT_TIMEOUT, 0.002
-        while time.monotonic() < end:
-            try:
-                answer = self._link.runtime.PullObject(request)
-            except httpx.HTTPError as error:
-                self._restart_if_dead(error)
-                break
-            if answer.object_available:
-                return cast(bytes, answer.object_content)
+    def fetch(self, payload: Payload) -> bytearray:
+        """A reply's payload, waiting while it is on its way. Raises DecodeError if it does not come."""
+        link = self._link
+
+        def look(name: str) -> bytes | None:
+            request = PullObjectRequest(node=link.node, run_id=link.run_id, object_id=name)
+            answer = link.runtime.PullObject(request)
             if not answer.object_found:
-                break
-            time.sleep(wait)
-            wait = min(0.1, wait * 1.5)
-        raise DecodeError(f"object {name[:16]} of the payload did not arrive")
+                raise DecodeError(f"object {name[:16]} of the payload is not on the link any more")
+            return cast(bytes, answer.object_content) if answer.object_available else None
+
+        try:
+            return objects.assemble(payload, look)
+        except httpx.HTTPError as error:
+            self._restart_if_dead(error)
+            raise DecodeError(f"the payload could not be fetched from the link ({type(error).__name__})") from error
 
     def confirm(self, names: Iterable[str]) -> None:
         """Let the link forget these replies and their objects."""
@@ -318,11 +314,9 @@ class LinkGrid(Grid):  # type: ignore[misc]
         answer = self._link.runtime.PushMessages(
             PushAppMessagesRequest(messages_list=protos, message_object_trees=trees)
         )
-        # Payloads before roots: a client waits for the former, nobody for the latter.
-        for name in sorted(answer.objects_to_push, key=lambda name: name in roots):
-            content = roots.get(name) or self.payloads.frames.get(name)
-            if content is None:
-                raise RunError(f"the link asks for object {name[:16]}, which was released")
+
+        def push(name: str) -> None:
+            content = roots.get(name) or self._framed(name)
             self._link.runtime.PushObject(
                 PushObjectRequest(
                     node=self._link.node,
@@ -332,6 +326,15 @@ class LinkGrid(Grid):  # type: ignore[misc]
                     object_content=content,
                 )
             )
+
+        # Payloads before roots: a client waits for the former, nobody for the latter.
+        objects.each(push, sorted(answer.objects_to_push, key=lambda name: name in roots))
+
+    def _framed(self, name: str) -> bytes:
+        body = self.payloads.bodies.get(name)
+        if body is None:
+            raise RunError(f"the link asks for object {name[:16]}, which was released")
+        return objects.frame(body)
 
     def _confirm_all(self) -> None:
         """Done behind a push, while the clients are busy."""
@@ -380,7 +383,7 @@ def _start(host: str, port: int, folder: Path, secret: str, log: Any) -> subproc
     command = [sys.executable, "-m", "leptonic_server.gate", "--host", host, "--port", str(port), "--insecure"]
     command += ["--isolation", "process", "--disable-runtime-dependency-installation"]
     # A session of its own: Ctrl-C is for the coordinator, which then stops the link in order.
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603  our own module, with arguments that were checked
         command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
     )
     assert process.stdin is not None

@@ -8,9 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from leptonic.data.catalogue import spec_of
 from leptonic.experiment import Experiment
 from leptonic.files import write_atomic
 from leptonic_server.evaluation import Evaluator
+from leptonic_server.report import write_report
 from leptonic_server.store import RoundRecord, RunStore
 
 if TYPE_CHECKING:
@@ -24,7 +29,8 @@ class Result:
     """What a finished run amounts to; printed as one JSON object by ``--json``.
 
     accuracy: of the last round, on the server's test data, None where it has none. best_accuracy: over rounds.
-    seconds: over all rounds. bytes_up, bytes_down: encoded messages between coordinator and clients.
+    seconds: over all rounds. epsilon: the most that any client spent.
+    bytes_up, bytes_down: encoded messages between coordinator and clients.
     """
 
     accuracy: float | None
@@ -46,7 +52,7 @@ class Outputs:
     """Follows a run's commits."""
 
     def __init__(self, experiment: Experiment, store: RunStore) -> None:
-        self._store = store
+        self._experiment, self._store = experiment, store
         self._metrics = store.folder / "metrics.jsonl"
         lines = [_line(record) for record in store.rounds()]
         write_atomic(self._metrics, "".join(lines).encode())
@@ -75,9 +81,14 @@ class Outputs:
                 self._events.add_scalar(f"{group}/{name}", value, record.round)
         self._events.flush()
 
-    def finish(self, evaluator: Evaluator) -> Result:
-        """Write the model of the last round, and say what the run amounts to."""
+    def finish(self, evaluator: Evaluator, *, label_counts: NDArray[np.int64] | None = None) -> Result:
+        """Write the model of the last round and the report, and say what the run amounts to.
+
+        label_counts: (clients, classes), which only a simulation may know.
+        """
         write_atomic(self._store.folder / "model.safetensors", evaluator.model_file(self._store.vectors()["model"]))
+        if self._experiment.outputs.report:
+            write_report(self._store, label_counts=label_counts, class_names=spec_of(self._experiment.data).class_names)
         return result_of(self._store)
 
     def close(self) -> None:
@@ -98,7 +109,7 @@ def result_of(store: RunStore) -> Result:
         seconds=round(sum(sum(record.seconds.values()) for record in rounds), 3),
         bytes_up=sum(record.bytes_up for record in rounds),
         bytes_down=sum(record.bytes_down for record in rounds),
-        epsilon=rounds[-1].epsilon,
+        epsilon=max((record.epsilon for record in rounds if record.epsilon is not None), default=None),
         run_dir=str(Path(store.folder).resolve()),
     )
 

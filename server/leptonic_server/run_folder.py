@@ -4,7 +4,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -57,16 +57,11 @@ def _fresh(experiment: Experiment) -> Path:
 
 def _newest(experiment: Experiment, mode: str) -> Path:
     base = Path(experiment.outputs.directory)
-    stores = sorted(base.glob("*/run.sqlite"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in stores:
-        store = RunStore(path.parent)
-        try:
+    folders = {path.parent: path.stat().st_mtime for path in sorted(base.glob("*/run.sqlite*"))}
+    for folder in sorted(folders, key=folders.__getitem__, reverse=True):
+        with suppress(RunError), closing(RunStore(folder)) as store:
             if store.run is not None and store.mode == mode and store.experiment.hash == experiment.hash:
-                return path.parent
-        except RunError:
-            continue
-        finally:
-            store.close()
+                return folder
     raise RunError(f"{base}: no {mode} run of this experiment to resume; name its folder with --run-dir")
 
 

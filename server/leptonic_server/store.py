@@ -5,6 +5,7 @@ The vectors are written first (write, fsync, rename), then one transaction names
 instant, the folder holds the last committed round, whole. Nothing is pickled.
 """
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -32,7 +33,8 @@ CREATE TABLE IF NOT EXISTS roster (
     client INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, key TEXT
 ) STRICT;
 CREATE TABLE IF NOT EXISTS rounds (
-    round INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, vectors TEXT NOT NULL, record TEXT NOT NULL
+    round INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, vectors TEXT NOT NULL, sha256 TEXT NOT NULL,
+    record TEXT NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS clients (
     round INTEGER NOT NULL, attempt INTEGER NOT NULL, client INTEGER NOT NULL, status TEXT NOT NULL,
@@ -40,9 +42,6 @@ CREATE TABLE IF NOT EXISTS clients (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS clients_by_client ON clients (client, status, round);
 """
-
-KEPT_ROUNDS = 2
-"""Vectors of so many rounds stay on disk: the last, and the one before in case a disk loses the newest file."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Member:
 class ClientRecord:
     """What became of one invited client in one attempt of a round.
 
-    status: counted, late, failed, refused, invalid. seconds: of local work, as the client says.
+    status: counted, late, failed, refused, invalid, lost. seconds: of local work, as the client says.
     """
 
     client: int
@@ -100,9 +99,13 @@ class RunStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._database = sqlite3.connect(folder / "run.sqlite", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(_SCHEMA)
+        try:
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise RunError(f"{folder / 'run.sqlite'}: not a run store ({error}); restore it from a copy") from None
 
     def close(self) -> None:
         """Close the database."""
@@ -169,15 +172,20 @@ class RunStore:
 
     def commit(self, record: RoundRecord, vectors: Mapping[str, Vector], clients: list[ClientRecord]) -> None:
         """Commit one round: its vectors, its record, and what became of its clients."""
-        name = f"round-{record.round:06d}.safetensors"
-        write_atomic(self.folder / name, safetensors.numpy.save(dict(vectors)))
+        last = self.last_round()
+        if last is not None and record.round <= last:
+            raise RunError(f"{self.folder}: round {record.round} is committed already, the last is {last}")
+        name, content = f"round-{record.round:06d}.safetensors", safetensors.numpy.save(dict(vectors))
+        write_atomic(self.folder / name, content)
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            row = (record.round, record.attempt, name, json.dumps(asdict(record)))
-            self._database.execute("INSERT INTO rounds VALUES (?, ?, ?, ?)", row)
+            digest = hashlib.sha256(content).hexdigest()
+            row = (record.round, record.attempt, name, digest, json.dumps(asdict(record)))
+            self._database.execute("INSERT INTO rounds VALUES (?, ?, ?, ?, ?)", row)
             self._insert_clients(record.round, record.attempt, clients)
-        for old in sorted(self.folder.glob("round-*.safetensors"))[:-KEPT_ROUNDS]:
-            old.unlink()
+        for old in self.folder.glob("round-*.safetensors"):
+            if old.name != name:
+                old.unlink()
 
     def rounds(self) -> list[RoundRecord]:
         """All committed rounds in order; round 0 is the model before training."""
@@ -196,10 +204,14 @@ class RunStore:
     def vectors(self) -> dict[str, Vector]:
         """Model and server state of the last committed round. Raises RunError if the file is damaged."""
         name = self._one("SELECT vectors FROM rounds ORDER BY round DESC LIMIT 1")
+        digest = self._one("SELECT sha256 FROM rounds ORDER BY round DESC LIMIT 1")
         try:
-            return safetensors.numpy.load_file(self.folder / name)
-        except (OSError, safetensors.SafetensorError) as error:
+            content = (self.folder / name).read_bytes()
+        except OSError as error:
             raise RunError(f"{self.folder / name}: cannot be read ({error}); restore it from a copy") from None
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise RunError(f"{self.folder / name}: is not what was committed; restore it from a copy")
+        return safetensors.numpy.load(content)
 
     def counted(self) -> dict[int, int]:
         """For each client that ever was counted: the last committed round in which it was."""

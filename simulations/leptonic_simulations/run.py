@@ -54,6 +54,6 @@ def simulate(
                     evaluator=evaluator,
                     listener=listener,
                 ).run()
-            return outputs.finish(evaluator)
+            return outputs.finish(evaluator, label_counts=engine.label_counts)
         finally:
             engine.close()

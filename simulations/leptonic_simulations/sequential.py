@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from torch import Tensor
-
 from leptonic.data.catalogue import spec_of
+from leptonic.data.describe import label_counts
 from leptonic.data.experiment_data import client_rows, training_examples
 from leptonic.experiment import Experiment
 from leptonic.wire import Reply, Request
@@ -25,10 +24,10 @@ class SequentialEngine:
         self._home = ClientHome(folder)
         examples = training_examples(experiment)
         self._trainer.task.check(examples, "training data")
-        self.rows = client_rows(experiment, examples)
-        self._features: Tensor
-        self._labels: Tensor
-        self._features, self._labels = examples.tensors(spec_of(experiment.data))
+        self._rows = client_rows(experiment, examples)
+        spec = spec_of(experiment.data)
+        self.label_counts = label_counts(self._rows, examples.labels, spec.classes)
+        self._features, self._labels = examples.tensors(spec)
         self._participants: dict[int, Participant] = {}
 
     def answer(self, request: Request, content: bytes | memoryview) -> tuple[Reply, bytes]:
@@ -41,7 +40,7 @@ class SequentialEngine:
 
     def _participant(self, client: int) -> Participant:
         if client not in self._participants:
-            data = split(self._experiment, client, self._features, self._labels, self.rows[client])
+            data = split(self._experiment, client, self._features, self._labels, self._rows[client])
             self._participants[client] = Participant(
                 self._trainer, data, client, self._home, seeded_noise=self._experiment.simulation.seeded_noise
             )

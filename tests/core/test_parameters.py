@@ -18,9 +18,7 @@ from leptonic.errors import DecodeError, ExperimentError
 from leptonic.parameters import Layout, from_vector, layout_of, state_dict_of, to_vector, vector_of
 
 Shape = tuple[int, ...]
-SHAPES = st.lists(
-    st.sampled_from([(), (1,), (5,), (5, 123, 1), (2, 3), (0,), (1, 1, 1, 2)]), min_size=1, max_size=6
-)
+SHAPES = st.lists(st.sampled_from([(), (1,), (5,), (5, 123, 1), (2, 3), (0,), (1, 1, 1, 2)]), min_size=1, max_size=6)
 
 
 class Bare(nn.Module):
@@ -69,9 +67,7 @@ def test_round_trips_are_exact(shapes: list[Shape], seed: int) -> None:
     from_vector(model, vector)
     assert to_vector(model).tobytes() == vector.tobytes()
     named = state_dict_of(layout, vector)
-    assert {name: value.shape for name, value in named.items()} == dict(
-        zip(layout.names, shapes, strict=True)
-    )
+    assert {name: value.shape for name, value in named.items()} == dict(zip(layout.names, shapes, strict=True))
     for name, parameter in model.named_parameters():
         assert np.array_equal(parameter.detach().numpy(), named[name])
     assert vector_of(layout, dict(reversed(named.items()))).tobytes() == vector.tobytes()
@@ -182,8 +178,6 @@ def test_half_precision_parameters_are_refused() -> None:
 
 
 def test_importing_models_tasks_and_parameters_does_not_import_torch() -> None:
-    code = (
-        "import sys, leptonic.models, leptonic.tasks, leptonic.parameters; sys.exit('torch' in sys.modules)"
-    )
+    code = "import sys, leptonic.models, leptonic.tasks, leptonic.parameters; sys.exit('torch' in sys.modules)"
     environment = {"PYTHONPATH": ":".join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import pytest
-
 from tests.end_to_end.federation import Federation, Running, federation, last_json, leptonic, wait_for
 
 EXPERIMENT = """
@@ -29,8 +28,10 @@ pytestmark = pytest.mark.slow
 def in_the_middle_of_round(made: Federation, server: Running, number: int) -> None:
     """Wait until a client has trained round ``number`` while the server has not committed it."""
     wait_for(
-        lambda: re.search(rf"round {number}: train done", (made.folder / "client-0.err").read_text())
-        or f"round {number}/" in server.stderr.read_text(),
+        lambda: (
+            re.search(rf"round {number}: train done", (made.folder / "client-0.err").read_text())
+            or f"round {number}/" in server.stderr.read_text()
+        ),
         seconds=60,
         what=f"round {number}",
     )

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from tests.end_to_end.federation import federation, last_json
 
 SCAFFOLD_ON_DIGITS = """

@@ -51,4 +51,4 @@ class DynamicRegularisation(FederatedAveraging):
         """H <- h - alpha |P|/m mean(w_k - w); the model becomes mean(w_k) - h / alpha."""
         change = mean.vectors["model"]
         h = state["h"] - np.float32(self.alpha * mean.count / clients) * change
-        return {"h": h}, change - h / np.float32(self.alpha)
+        return {"h": h}, np.subtract(change, h / np.float32(self.alpha), dtype=np.float32)

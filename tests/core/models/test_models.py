@@ -126,9 +126,7 @@ def test_tables(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["lenet", "cnn", "resnet"])
 def test_image_models_refuse_tables(name: str) -> None:
-    with pytest.raises(
-        ExperimentError, match=rf"model.name = '{name}' needs images \[C, H, W\].*\[13\].*'mlp'"
-    ):
+    with pytest.raises(ExperimentError, match=rf"model.name = '{name}' needs images \[C, H, W\].*\[13\].*'mlp'"):
         model_of(TABLE, name=name)
 
 
@@ -136,9 +134,7 @@ def test_image_models_refuse_tables(name: str) -> None:
 def test_smallest_images(name: str, smallest: int) -> None:
     fits = DataSpec(shape=(1, smallest, smallest + 3), classes=2)
     assert model_of(fits, name=name)(torch.zeros(1, *fits.shape)).shape == (1, 2)
-    with pytest.raises(
-        ExperimentError, match=f"at least {smallest} x {smallest} pixels, not 28 x {smallest - 1}"
-    ):
+    with pytest.raises(ExperimentError, match=f"at least {smallest} x {smallest} pixels, not 28 x {smallest - 1}"):
         model_of(DataSpec(shape=(1, 28, smallest - 1), classes=2), name=name)
 
 
@@ -184,7 +180,5 @@ def test_own_models_that_cannot_be_used(own: str, name: str, message: str) -> No
 
 
 def test_own_model_with_an_option_it_does_not_know(own: str) -> None:
-    with pytest.raises(
-        ExperimentError, match=r"model.name = 'modelstest_own:factory': the call failed.*'width'"
-    ):
+    with pytest.raises(ExperimentError, match=r"model.name = 'modelstest_own:factory': the call failed.*'width'"):
         model_of(TABLE, name=f"{own}:factory", options={"width": 3})

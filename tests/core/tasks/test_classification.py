@@ -97,9 +97,7 @@ def test_images_and_tables_are_told_apart() -> None:
         task_for(experiment.Task(kind="tabular_classification"), IMAGES)
 
 
-@pytest.mark.parametrize(
-    ("kind", "spec"), [("image_classification", IMAGES), ("tabular_classification", TABLE)]
-)
+@pytest.mark.parametrize(("kind", "spec"), [("image_classification", IMAGES), ("tabular_classification", TABLE)])
 def test_built_in_tasks_keep_the_protocol_and_check_the_contract(kind: str, spec: DataSpec) -> None:
     task = task_for(experiment.Task(kind=kind), spec)
     assert isinstance(task, Task)

@@ -1,0 +1,80 @@
+"""The node file: strict, and its errors name file, key and value."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from leptonic.errors import ExperimentError
+from leptonic_client.settings import node_settings, read_node_file
+
+GOOD: dict[str, Any] = {"server": "127.0.0.1:8080", "name": "clinic-a", "data": "rows.npz"}
+
+
+def test_what_is_given_is_taken_and_the_rest_is_cautious() -> None:
+    made = node_settings(GOOD)
+    assert (made.server, made.name, made.data) == ("127.0.0.1:8080", "clinic-a", "rows.npz")
+    assert made.allow == []
+    assert not made.insecure
+    assert made.public_size is None
+    assert made.folder == Path("nodes/clinic-a")
+    assert node_settings({**GOOD, "home": "/srv/node"}).folder == Path("/srv/node")
+
+
+def test_a_node_file_is_toml(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(
+        'server = "127.0.0.1:1"\nname = "a"\ndata = "d.csv"\nallow = ["my.models:net"]\npublic_size = 500\n'
+    )
+    made = read_node_file(path)
+    assert made.allow == ["my.models:net"]
+    assert made.public_size == 500
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", ".hidden", "", "a b", "a\n", "x" * 65, "nö", "-a"])
+def test_a_name_that_is_no_plain_name_is_refused(name: str) -> None:
+    """It is part of the default home's path."""
+    with pytest.raises(ExperimentError, match="name = "):
+        node_settings({**GOOD, "name": name})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"publik_size": 3}, "publik_size"),
+        ({"public_size": 0}, "public_size = 0"),
+        ({"public_size": "many"}, "public_size = 'many'"),
+        ({"allow": ["os.system"]}, "allow.0 = 'os.system'"),
+        ({"allow": "my:net"}, "allow = 'my:net'"),
+        ({"insecure": "yes"}, "insecure = 'yes'"),
+        ({"server": 8080}, "server = 8080"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ExperimentError) as caught:
+        node_settings({**GOOD, **change}, source="node.toml: ")
+    first, *_, last = str(caught.value).splitlines()
+    assert first.startswith("node.toml: ")
+    assert said in first
+    assert "public_size" in last
+
+
+@pytest.mark.parametrize("missing", ["server", "name", "data"])
+def test_a_missing_setting_is_named(missing: str) -> None:
+    with pytest.raises(ExperimentError, match=f"{missing}: required"):
+        node_settings({key: value for key, value in GOOD.items() if key != missing})
+
+
+@pytest.mark.parametrize("content", [b"server = ", b"\xff\xfe", None])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "node.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ExperimentError, match=r"node\.toml: cannot be read"):
+        read_node_file(path)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        node_settings(GOOD).allow = ["os:system"]  # type: ignore[misc]

@@ -1,0 +1,137 @@
+"""A federation in memory whose clients do what a test says: answer, lie, fall silent, come back elsewhere."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flwr.app import Error, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from leptonic.errors import DecodeError
+from leptonic.wire import INLINE_LIMIT, Payload, Reply, Request, inline, pack, unpack
+
+Answer = RecordDict | Error
+Script = Callable[[Request, bytes], list[Answer]]
+"""What a node does with a request: the answers that come back, none if it stays silent."""
+
+
+class HeldPayloads:
+    """Payloads by reference, and what was done with them."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes | memoryview] = {}
+        self.fetched: list[Payload] = []
+        self._names = itertools.count()
+
+    def put(self, content: bytes | memoryview) -> Payload:
+        name = f"payload-{next(self._names)}"
+        self.held[name] = content
+        return Payload(kind="memory", length=len(content), parts=[name])
+
+    def get(self, payload: Payload) -> bytes | memoryview:
+        self.fetched.append(payload)
+        if payload.kind != "memory" or not payload.parts or payload.parts[0] not in self.held:
+            raise DecodeError("the payload is not held here")
+        return self.held[payload.parts[0]]
+
+    def release(self, payload: Payload) -> None:
+        for name in payload.parts:
+            self.held.pop(name, None)
+
+
+class ScriptedGrid:
+    """A RoundGrid. scripts: of each node, by its id. asked: every request that was sent, with its node."""
+
+    def __init__(self, scripts: dict[int, Script] | None = None) -> None:
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+        self.payloads = HeldPayloads()
+        self.scripts = scripts or {}
+        self.asked: list[tuple[int, Request]] = []
+        self.abandoned: list[str] = []
+        self.when_idle: Callable[[], None] = lambda: None
+        self._ids = itertools.count()
+        self._replies: list[tuple[str, Message]] = []
+
+    def get_node_ids(self) -> list[int]:
+        return list(self.scripts)
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        return [self._push(message) for message in messages]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        wanted = set(message_ids)
+        come = [message for name, message in self._replies if name in wanted]
+        self._replies = [(name, message) for name, message in self._replies if name not in wanted]
+        if not come:
+            self.when_idle()
+        return come
+
+    def abandon(self, message_ids: Iterable[str]) -> None:
+        self.abandoned += message_ids
+
+    def _push(self, message: Message) -> str:
+        name = f"message-{next(self._ids)}"
+        message.metadata.__dict__["_message_id"] = name
+        request, content = unpack(message.content, Request)
+        if request.payload.kind != "inline":
+            content = bytes(self.payloads.held[request.payload.parts[0]])
+        node = message.metadata.dst_node_id
+        self.asked.append((node, request))
+        for answer in self.scripts[node](request, content) if node in self.scripts else []:
+            self._replies.append((name, Message(answer, reply_to=message)))
+        return name
+
+
+class ScriptedMembers:
+    """The members, whose nodes a test can move. names and keys: by client."""
+
+    def __init__(self, nodes: Mapping[int, int], keys: Mapping[int, str | None]) -> None:
+        self.nodes, self.keys = dict(nodes), dict(keys)
+
+    def online(self) -> Mapping[int, int]:
+        return dict(self.nodes)
+
+    def key(self, client: int) -> str | None:
+        return self.keys[client]
+
+    def name(self, client: int) -> str:
+        return f"clinic-{client}"
+
+
+def key_of(client: int) -> Ed25519PrivateKey:
+    """A client's key, always the same."""
+    return Ed25519PrivateKey.from_private_bytes(bytes([client + 1] * 32))
+
+
+def public(key: Ed25519PrivateKey) -> str:
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+
+
+def reply_to(
+    request: Request,
+    content: bytes = b"",
+    *,
+    signer: Ed25519PrivateKey | None,
+    grid: ScriptedGrid | None = None,
+    **changes: Any,
+) -> RecordDict:
+    """A signed reply, its payload inline or, if it is large, held by the grid; ``changes`` replace fields."""
+    if len(content) > INLINE_LIMIT and grid is not None:
+        payload = grid.payloads.put(content)
+    else:
+        payload = inline(content)
+    fields = request.model_dump(exclude={"counted", "payload"})
+    reply = Reply.model_validate({**fields, "payload": payload, "status": "done", **changes})
+    return pack(reply, content=content, key=signer)
+
+
+def answering(content: bytes, client: int, *, grid: ScriptedGrid | None = None, **changes: Any) -> Script:
+    """Answers every request with the same bytes, signed by the client."""
+    return lambda request, _: [reply_to(request, content, signer=key_of(client), grid=grid, **changes)]
+
+
+def silent(_request: Request, _content: bytes) -> list[Answer]:
+    """Never answers."""
+    return []
