@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from leptonic import models, parameters, randomness
-from leptonic.algorithms import Work, algorithm_for
+from leptonic.algorithms import Trained, Work, algorithm_for
 from leptonic.data.catalogue import spec_of
 from leptonic.device import torch_device
 from leptonic.errors import DataError
@@ -80,13 +80,14 @@ class LocalTrainer:
             else:
                 examples = float(protection.plan.public_size)
                 steps, metrics = self._private(data, correct, rate, protection), {}
-        contributed = self.algorithm.contribute(
-            parameters.to_vector(self.model) - start,
+        trained = Trained(
+            delta=parameters.to_vector(self.model) - start,
             weight=self.pipeline.weight_of(examples),
             work=Work(steps, self._reference_steps(), rate, settings.momentum),
             sent=sent,
             state=state,
         )
+        contributed = self.algorithm.contribute(trained)
         sums = {**contributed.sums, **{f"train_{name}": value for name, value in metrics.items()}}
         return LocalUpdate(vectors=contributed.vectors, weight=examples, sums=sums, state=contributed.state)
 

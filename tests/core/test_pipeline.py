@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from leptonic.algorithms import Algorithm, algorithm_for
+from leptonic.algorithms import Algorithm, Trained, algorithm_for
 from leptonic.errors import DecodeError, RunError
 from leptonic.experiment_file import from_mapping
 from leptonic.integers import Lattice, to_fixed
@@ -319,7 +319,7 @@ def test_fednova_survives_the_lattice_with_unequal_work() -> None:
     updates = []
     for delta, weight, taken in zip(deltas, weights, steps, strict=True):
         work = Work(steps=int(taken), reference_steps=7, learning_rate=0.1, momentum=0.0)
-        made = nova.contribute(delta, weight=float(weight), work=work, sent={}, state={})
+        made = nova.contribute(Trained(delta, weight=float(weight), work=work, sent={}, state={}))
         updates.append(LocalUpdate(vectors=made.vectors, weight=float(weight), sums=made.sums))
     _, change = nova.step({}, mean_of(pipe, updates), clients=3)
     shares = weights / weights.sum()

@@ -1,6 +1,6 @@
 """Federated algorithms, one file each, both halves together."""
 
-from leptonic.algorithms.base import Algorithm, Contributed, Correction, Work
+from leptonic.algorithms.base import Algorithm, Contributed, Correction, Trained, Work
 from leptonic.algorithms.fedavg import FederatedAveraging
 from leptonic.algorithms.feddyn import DynamicRegularisation
 from leptonic.algorithms.fednova import NormalisedAveraging
@@ -8,7 +8,7 @@ from leptonic.algorithms.fedprox import Proximal
 from leptonic.algorithms.scaffold import ControlVariates
 from leptonic.experiment import Experiment, FedDyn, FedNova, FedProx, Scaffold
 
-__all__ = ["Algorithm", "Contributed", "Correction", "Work", "algorithm_for"]
+__all__ = ["Algorithm", "Contributed", "Correction", "Trained", "Work", "algorithm_for"]
 
 
 def algorithm_for(experiment: Experiment) -> Algorithm:

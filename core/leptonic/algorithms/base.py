@@ -15,7 +15,7 @@ from typing import Protocol
 
 from leptonic.update import Mean, Segment, Vector
 
-__all__ = ["Algorithm", "Contributed", "Correction", "Work", "accumulated"]
+__all__ = ["Algorithm", "Contributed", "Correction", "Trained", "Work", "accumulated"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,21 @@ class Work:
     reference_steps: int
     learning_rate: float
     momentum: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A client's local training, as :meth:`Algorithm.contribute` sees it.
+
+    delta: the model's change, (d,). weight: what this client counts for. sent: the broadcast vectors.
+    state: what the client had kept.
+    """
+
+    delta: Vector
+    weight: float
+    work: Work
+    sent: Mapping[str, Vector]
+    state: Mapping[str, Vector]
 
 
 @dataclass(frozen=True)
@@ -86,16 +101,8 @@ class Algorithm(Protocol):
         """Client: the term added to each gradient. ``sent``: the broadcast; ``state``: the client's own."""
         ...
 
-    def contribute(
-        self,
-        delta: Vector,
-        *,
-        weight: float,
-        work: Work,
-        sent: Mapping[str, Vector],
-        state: Mapping[str, Vector],
-    ) -> Contributed:
-        """Client: what to send and what to keep, given the model's change ``delta`` (d,)."""
+    def contribute(self, trained: Trained) -> Contributed:
+        """Client: what to send and what to keep."""
         ...
 
     def init(self, size: int) -> dict[str, Vector]:

@@ -7,7 +7,7 @@ arXiv 1602.05629, Algorithm 1.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from leptonic.algorithms.base import Contributed, Correction, Work
+from leptonic.algorithms.base import Contributed, Correction, Trained
 from leptonic.update import Mean, Segment, Vector
 
 __all__ = ["FederatedAveraging"]
@@ -26,17 +26,9 @@ class FederatedAveraging:
         """No correction."""
         return Correction()
 
-    def contribute(
-        self,
-        delta: Vector,
-        *,
-        weight: float,
-        work: Work,
-        sent: Mapping[str, Vector],
-        state: Mapping[str, Vector],
-    ) -> Contributed:
+    def contribute(self, trained: Trained) -> Contributed:
         """The change itself."""
-        return Contributed(vectors={"model": delta}, sums={}, state={})
+        return Contributed(vectors={"model": trained.delta}, sums={}, state={})
 
     def init(self, size: int) -> dict[str, Vector]:
         """No state."""

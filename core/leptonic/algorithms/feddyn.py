@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leptonic.algorithms.base import Contributed, Correction, Work
+from leptonic.algorithms.base import Contributed, Correction, Trained
 from leptonic.algorithms.fedavg import FederatedAveraging
 from leptonic.update import Mean, Segment, Vector
 
@@ -29,19 +29,11 @@ class DynamicRegularisation(FederatedAveraging):
         gradient = state.get("gradient")
         return Correction(proximal=self.alpha, offset=None if gradient is None else -gradient)
 
-    def contribute(
-        self,
-        delta: Vector,
-        *,
-        weight: float,
-        work: Work,
-        sent: Mapping[str, Vector],
-        state: Mapping[str, Vector],
-    ) -> Contributed:
+    def contribute(self, trained: Trained) -> Contributed:
         """gradient_i <- gradient_i - alpha (w - w_start)."""
-        moved = np.float32(-self.alpha) * delta
-        gradient = state["gradient"] + moved if "gradient" in state else moved
-        return Contributed(vectors={"model": delta}, sums={}, state={"gradient": gradient})
+        moved = np.float32(-self.alpha) * trained.delta
+        gradient = trained.state["gradient"] + moved if "gradient" in trained.state else moved
+        return Contributed(vectors={"model": trained.delta}, sums={}, state={"gradient": gradient})
 
     def init(self, size: int) -> dict[str, Vector]:
         """H starts at zero."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leptonic.algorithms.base import Contributed, Work, accumulated
+from leptonic.algorithms.base import Contributed, Trained, accumulated
 from leptonic.algorithms.fedavg import FederatedAveraging
 from leptonic.update import Mean, Segment, Vector
 
@@ -26,20 +26,13 @@ class NormalisedAveraging(FederatedAveraging):
     segments: tuple[Segment, ...] = (Segment("model"),)
     sums: tuple[str, ...] = ("work",)
 
-    def contribute(
-        self,
-        delta: Vector,
-        *,
-        weight: float,
-        work: Work,
-        sent: Mapping[str, Vector],
-        state: Mapping[str, Vector],
-    ) -> Contributed:
+    def contribute(self, trained: Trained) -> Contributed:
         """The normalised change; ``work`` sums weight * a_i / a_ref."""
+        work = trained.work
         ratio = accumulated(work.steps, work.momentum) / accumulated(work.reference_steps, work.momentum)
         return Contributed(
-            vectors={"model": (delta / np.float32(ratio)).astype(np.float32)},
-            sums={"work": weight * ratio},
+            vectors={"model": (trained.delta / np.float32(ratio)).astype(np.float32)},
+            sums={"work": trained.weight * ratio},
             state={},
         )
 

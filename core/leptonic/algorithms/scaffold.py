@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leptonic.algorithms.base import Contributed, Correction, Work, accumulated
+from leptonic.algorithms.base import Contributed, Correction, Trained, accumulated
 from leptonic.algorithms.fedavg import FederatedAveraging
 from leptonic.update import Mean, Segment, Vector
 
@@ -30,20 +30,12 @@ class ControlVariates(FederatedAveraging):
         offset = sent["control"] - state["control"] if "control" in state else sent["control"]
         return Correction(offset=offset)
 
-    def contribute(
-        self,
-        delta: Vector,
-        *,
-        weight: float,
-        work: Work,
-        sent: Mapping[str, Vector],
-        state: Mapping[str, Vector],
-    ) -> Contributed:
+    def contribute(self, trained: Trained) -> Contributed:
         """Option II: c_i+ = c_i - c + (w_start - w) / (K lr), with K the accumulated steps under momentum."""
-        effective = accumulated(work.steps, work.momentum) * work.learning_rate
-        change = (-sent["control"] - delta / np.float32(effective)).astype(np.float32)
-        kept = state["control"] + change if "control" in state else change
-        return Contributed(vectors={"model": delta, "control": change}, sums={}, state={"control": kept})
+        effective = accumulated(trained.work.steps, trained.work.momentum) * trained.work.learning_rate
+        change = (-trained.sent["control"] - trained.delta / np.float32(effective)).astype(np.float32)
+        kept = trained.state["control"] + change if "control" in trained.state else change
+        return Contributed(vectors={"model": trained.delta, "control": change}, sums={}, state={"control": kept})
 
     def init(self, size: int) -> dict[str, Vector]:
         """C starts at zero."""

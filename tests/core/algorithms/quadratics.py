@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from leptonic.algorithms import Algorithm, Correction, Work
+from leptonic.algorithms import Algorithm, Correction, Trained, Work
 from leptonic.update import Mean, Vector
 
 Real = NDArray[np.float64]
@@ -96,13 +96,14 @@ class Federation:
             client, state = self.clients[index], self.kept.get(index, {})
             correction = self.algorithm.correction(sent, state)
             end = local_sgd(client, self.model, self.rate, momentum=self.momentum, correction=correction)
-            contributed = self.algorithm.contribute(
+            trained = Trained(
                 (end - self.model).astype(np.float32),
                 weight=client.weight,
                 work=Work(client.steps, self.reference_steps, self.rate, self.momentum),
                 sent=sent,
                 state=state,
             )
+            contributed = self.algorithm.contribute(trained)
             self.kept[index] = dict(contributed.state)
             assert set(contributed.sums) == set(self.algorithm.sums)
             vectors.append({name: vector.astype(np.float64) for name, vector in contributed.vectors.items()})
