@@ -1,5 +1,6 @@
 """Rounds of a deployed federation of ours: `leptonic server` and `leptonic client` processes on loopback."""
 
+import os
 import statistics
 import sys
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ def measure(parameters: int | None, rounds: int, folder: Path) -> Rounds:
         if line.startswith("round "):
             commits.append(at)
 
-    with Processes(folder, {"PYTHONPATH": str(Path(__file__).parent)}) as processes:
+    importable = os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))
+    with Processes(folder, {"PYTHONPATH": importable}) as processes:
         where = ("--address", address, "--insecure", "--run-dir", "run")
         server = processes.follow("server", on_line, *LEPTONIC, "server", "experiment.toml", *where)
         for index in range(NODES):
@@ -62,7 +64,7 @@ def measure(parameters: int | None, rounds: int, folder: Path) -> Rounds:
             node = ("--server", address, "--name", f"client-{index}", "--data", f"{index}.npz", "--insecure")
             allowed = ("--allow", "random_update:RandomUpdate", "--once")
             processes.start(f"client-{index}", *LEPTONIC, "client", *node, *allowed)
-        processes.wait_until(lambda: server.poll() is not None, seconds=600, what="the last round")
+        processes.wait_until(lambda: server.poll() == 0, seconds=600, what="the last round")
     return _read(folder / "run", commits)
 
 

@@ -95,7 +95,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def peak_memory(pid: int) -> int:
+def peak_memory(pid: int | str = "self") -> int:
     """A process's largest resident size so far, in bytes; Linux only."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import platform
 import time
 from dataclasses import asdict, dataclass
@@ -26,7 +27,7 @@ class Figure:
 
 
 def machine() -> dict[str, object]:
-    """The machine, as far as it says."""
+    """The machine, as far as it says. load: processes that wanted a core, over the last minute, ours included."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -34,6 +35,7 @@ def machine() -> dict[str, object]:
         "cpu": names[0] if names else platform.processor(),
         "cores": len(names) or None,
         "system": platform.system(),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
@@ -76,3 +78,23 @@ def report(name: str, figures: list[Figure], *, started: float, store: bool, as_
         (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
     if as_json:
         print(json.dumps(content))
+
+
+def write_table(name: str, title: str, about: str) -> None:
+    """Write docs/results/NAME.md from the stored docs/results/NAME.json. about: what the figures mean."""
+    stored = json.loads((RESULTS / f"{name}.json").read_text())
+    computer, installed = stored["machine"], stored["versions"]
+    made = f"{computer['cpu']}, {computer['cores']} cores, at a load of {computer['load']}"
+    made += f"; Python {installed['python']}, Flower {installed['flwr']}"
+    lines = [f"# {title}", "", about, "", f"Measured on {made}. Written by `python benchmarks/{name}.py`.", ""]
+    lines += ["| | ours | baseline | times better | target | met |", "|---|---|---|---|---|---|"]
+    lines += [_row(Figure(**result)) for result in stored["results"]]
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
+
+
+def _row(figure: Figure) -> str:
+    ours = "not measured" if figure.ours is None else f"{figure.ours:.4g} {figure.unit}"
+    against = "" if figure.baseline is None else f"{figure.baseline:.4g} {figure.unit} ({figure.baseline_name})"
+    ratio = "" if figure.ratio is None else f"{figure.ratio:.3g}"
+    verdict = "" if figure.met is None else ("yes" if figure.met else "**no**")
+    return f"| {figure.name} | {ours} | {against} | {ratio} | {figure.target} | {verdict} |"

@@ -30,7 +30,9 @@ MAY_TOUCH_FLOWERS_INTERNALS = {
     "core/leptonic/objects.py",
     "client/leptonic_client/node.py",
     "client/leptonic_client/fleet.py",
+    "core/leptonic/flower_http.py",
     "server/leptonic_server/link.py",
+    "server/leptonic_server/superlink.py",
     "server/leptonic_server/gate.py",
     "simulations/leptonic_simulations/grid.py",
 }

@@ -26,6 +26,7 @@ def client(
     allow: Annotated[
         list[str] | None, typer.Option(metavar="PACKAGE.MODULE:NAME", help="Own model or task that may be used here.")
     ] = None,
+    max_epsilon: Annotated[float | None, typer.Option(help="Join only runs with at most this privacy target.")] = None,
     public_size: Annotated[int | None, typer.Option(help="Declared number of examples, under privacy.")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="No TLS; this machine only.")] = False,
     once: Annotated[bool, typer.Option("--once", help="End when a joined run ends.")] = False,
@@ -55,6 +56,7 @@ def client(
         "home": home,
         "device": device,
         "allow": allow or None,
+        "max_epsilon": max_epsilon,
         "public_size": public_size,
         "insecure": insecure or None,
     }

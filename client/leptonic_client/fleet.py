@@ -33,6 +33,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from leptonic import objects
 from leptonic.errors import DecodeError
+from leptonic.flower_http import FAILURES, direct
 from leptonic.wire import Payload
 
 __all__ = ["Disconnected", "Fleet", "Incoming", "connect_for_ever"]
@@ -59,15 +60,11 @@ class Fleet:
     def __init__(self, address: str) -> None:
         private, public = generate_key_pairs()
         self._public = public_key_to_bytes(public)
-        self._client = FleetHttpClient.from_server_address(
-            address,
-            True,
-            None,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                NodeAuthHttpInterceptor(private, public),
-            ],
-        )
+        interceptors = [
+            RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+            NodeAuthHttpInterceptor(private, public),
+        ]
+        self._client = direct(FleetHttpClient.from_server_address(address, True, None, interceptors=interceptors))
         self._stopped = threading.Event()
         self._node = Node()
 
@@ -89,7 +86,7 @@ class Fleet:
             if self._node.node_id:
                 self._client.DeactivateNode(DeactivateNodeRequest(node_id=self._node.node_id))
                 self._client.UnregisterNode(UnregisterNodeFleetRequest(node_id=self._node.node_id))
-        except httpx.HTTPError:
+        except FAILURES:
             pass
         self._client.close()
 
@@ -150,14 +147,16 @@ class Fleet:
                     )
                 )
 
-            objects.each(push_object, sorted(answer.objects_to_push, key=lambda wanted: wanted == name))
+            # The reply's own object last, and alone: it tells the coordinator that the payload is whole.
+            objects.each(push_object, [wanted for wanted in answer.objects_to_push if wanted in bodies])
+            push_object(name)
 
     def _beat(self) -> None:
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_INTERVAL)
         while not self._stopped.wait(HEARTBEAT_INTERVAL / 3):
             try:
                 self._client.SendNodeHeartbeat(request)
-            except (httpx.HTTPError, RuntimeError):
+            except FAILURES:
                 continue  # the main loop meets the same trouble, and knows what to do
 
 
@@ -184,5 +183,5 @@ def _translated() -> Iterator[None]:
         yield
     except httpx.HTTPStatusError as error:
         raise Disconnected(f"the link answered {error.response.status_code}") from error
-    except httpx.HTTPError as error:
+    except FAILURES as error:
         raise Disconnected(f"the link does not answer ({type(error).__name__})") from error

@@ -1,46 +1,93 @@
 """What a client keeps between rounds, on its own disk: algorithm state, released rounds, last replies.
 
 State is kept by round, so that a client can continue from the last round in which its update was counted,
-whatever happened since. Released rounds are recorded before any training (DESIGN, invariant 3).
+whatever happened since. Under privacy a round is reserved before any training and marked when its reply is
+kept, just before it may leave: from then on only those bytes can be had for it, whatever the coordinator
+asks. A run belongs to one experiment and one index, so that neither buys a fresh budget.
 """
 
+import fcntl
+import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.numpy
 
-from leptonic.errors import BudgetExhausted, RunError
+from leptonic.errors import BudgetExhausted, ReplayedSession, RunError
 from leptonic.files import write_atomic
 from leptonic.update import Vector
 
-__all__ = ["ClientHome"]
+__all__ = ["ClientHome", "KeptReply"]
 
 _SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    run TEXT PRIMARY KEY, experiment TEXT NOT NULL, client INTEGER
+) STRICT;
 CREATE TABLE IF NOT EXISTS releases (
-    run TEXT NOT NULL, client INTEGER NOT NULL, round INTEGER NOT NULL, PRIMARY KEY (run, client, round)
+    run TEXT NOT NULL, client INTEGER NOT NULL, round INTEGER NOT NULL, released INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (run, client, round)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS replies (
-    run TEXT NOT NULL, client INTEGER NOT NULL, step TEXT NOT NULL, digest TEXT NOT NULL,
-    reply TEXT NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (run, client, step)
+    run TEXT NOT NULL, step TEXT NOT NULL, digest TEXT NOT NULL, reply TEXT NOT NULL, payload BLOB NOT NULL,
+    PRIMARY KEY (run, step)
 ) STRICT;
 """
 
 
+@dataclass(frozen=True)
+class KeptReply:
+    """The newest reply of one step of a run. digest: of the request. reply: its header as JSON."""
+
+    step: str
+    digest: str
+    reply: str
+    payload: bytes
+
+
 class ClientHome:
-    """One folder for one node, or for all clients of a simulation."""
+    """One folder for one node, or for all clients of a simulation; readable by its owner alone.
+
+    Raises RunError if the folder cannot be used, or if another process holds it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(folder / "home.sqlite", isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(_SCHEMA)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+            self._lock = os.open(folder / "home.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be a client's home: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise RunError(f"{folder}: another process uses this home; give each node its own --home") from None
+        self._database = _open(folder / "home.sqlite")
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database, and let others use the folder."""
         self._database.close()
+        os.close(self._lock)
+
+    def bind(self, run: str, experiment: str, client: int | None = None) -> None:
+        """Tie a run to its experiment's hash, and with ``client`` to an index; both stay for ever.
+
+        Raises ReplayedSession if the run is known with another experiment or index.
+        """
+        with self._transaction():
+            self._database.execute("INSERT OR IGNORE INTO runs VALUES (?, ?, NULL)", (run, experiment))
+            query = "SELECT experiment, client FROM runs WHERE run = ?"
+            known, index = self._database.execute(query, (run,)).fetchone()
+            if known != experiment:
+                raise ReplayedSession(f"run {run} comes with another experiment than the one it began with")
+            if client is not None and index not in (None, client):
+                raise ReplayedSession(f"in run {run} this node is client {index}, and now is asked as client {client}")
+            if client is not None:
+                self._database.execute("UPDATE runs SET client = ? WHERE run = ?", (client, run))
 
     def load_state(self, run: str, client: int, counted: int) -> dict[str, Vector]:
         """The state after round ``counted``, the last that was counted; empty for 0.
@@ -51,7 +98,9 @@ class ClientHome:
             return {}
         path = self._state_path(run, client, counted)
         try:
-            return safetensors.numpy.load_file(path)
+            return safetensors.numpy.load(path.read_bytes())
+        except safetensors.SafetensorError as error:
+            raise RunError(f"{path}: the client's state is damaged ({error}); restore it from a copy") from None
         except FileNotFoundError:
             raise RunError(
                 f"client {client}: its state after round {counted} is not in {path.parent}; "
@@ -64,7 +113,7 @@ class ClientHome:
             return
         path = self._state_path(run, client, round_number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, safetensors.numpy.save(dict(state)))
+        write_atomic(path, safetensors.numpy.save(dict(state)), private=True)
         keep = {path.name, self._state_path(run, client, counted).name}
         for old in path.parent.glob("round-*.safetensors"):
             if old.name not in keep:
@@ -73,12 +122,15 @@ class ClientHome:
     def reserve(self, run: str, client: int, round_number: int, limit: int) -> int:
         """Record, durably, that this round's update may leave. Returns how many rounds of the run have been.
 
-        A round that was reserved before is not counted again. Raises BudgetExhausted at more than ``limit``.
+        A round that was reserved, but whose update never left, is not counted again. Raises ReplayedSession if
+        an update of this round has left, BudgetExhausted at more than ``limit`` rounds.
         """
         key = (run, client, round_number)
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            self._database.execute("INSERT OR IGNORE INTO releases VALUES (?, ?, ?)", key)
+        with self._transaction():
+            self._database.execute("INSERT OR IGNORE INTO releases VALUES (?, ?, ?, 0)", key)
+            asked = "SELECT released FROM releases WHERE run = ? AND client = ? AND round = ?"
+            if self._database.execute(asked, key).fetchone()[0]:
+                raise ReplayedSession(f"an update of round {round_number} has left; another one is not released")
             count = "SELECT count(*) FROM releases WHERE run = ? AND client = ?"
             (rounds,) = self._database.execute(count, key[:2]).fetchone()
             if rounds > limit:
@@ -88,17 +140,42 @@ class ClientHome:
                 )
         return int(rounds)
 
-    def remember(self, run: str, client: int, step: str, *, digest: str, reply: str, payload: bytes) -> None:
-        """Keep the newest reply of a step, so that a repeated request gets the same bytes after a restart."""
-        row = (run, client, step, digest, reply, payload)
-        with self._database:
-            self._database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)", row)
+    def release(self, run: str, client: int, round_number: int, kept: KeptReply) -> None:
+        """Keep a reply, and mark its round as released; only then may it be sent."""
+        with self._transaction():
+            row = (run, kept.step, kept.digest, kept.reply, kept.payload)
+            self._database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
+            mark = "UPDATE releases SET released = 1 WHERE run = ? AND client = ? AND round = ?"
+            self._database.execute(mark, (run, client, round_number))
 
-    def recall(self, run: str, client: int, step: str, digest: str) -> tuple[str, bytes] | None:
+    def kept(self, run: str, step: str, digest: str) -> KeptReply | None:
         """The kept reply to the request with this digest, if there is one."""
-        query = "SELECT reply, payload FROM replies WHERE run = ? AND client = ? AND step = ? AND digest = ?"
-        row = self._database.execute(query, (run, client, step, digest)).fetchone()
-        return (row[0], bytes(row[1])) if row else None
+        query = "SELECT step, digest, reply, payload FROM replies WHERE run = ? AND step = ? AND digest = ?"
+        row = self._database.execute(query, (run, step, digest)).fetchone()
+        return KeptReply(row[0], row[1], row[2], bytes(row[3])) if row else None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
 
     def _state_path(self, run: str, client: int, round_number: int) -> Path:
         return self.folder / "state" / run / f"client-{client}" / f"round-{round_number:06d}.safetensors"
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.executescript(_SCHEMA)
+    except sqlite3.DatabaseError as error:
+        database.close()
+        raise RunError(f"{path}: not a client's database ({error}); restore it from a copy") from None
+    return database

@@ -30,7 +30,7 @@ def node_key(home: Path) -> Ed25519PrivateKey:
         )
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise PolicyRefused(f"{path}: not a private key ({error}); restore it, or remove it to get a new one") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise PolicyRefused(f"{path}: not an Ed25519 key; restore it, or remove it to get a new one")

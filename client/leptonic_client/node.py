@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 
 from leptonic import objects
-from leptonic.errors import ProtocolError
-from leptonic.wire import INLINE_LIMIT, Request, inline, pack, unpack
+from leptonic.errors import DecodeError, LeptonicError
+from leptonic.wire import INLINE_LIMIT, Reply, Request, inline, pack, unpack
 from leptonic_client.fleet import Disconnected, Fleet, Incoming, connect_for_ever
 from leptonic_client.home import ClientHome
 from leptonic_client.identity import node_key, public_hex
@@ -65,22 +65,31 @@ class Node:
 
     def _answer(self, fleet: Fleet, incoming: Incoming) -> None:
         try:
-            request, content = unpack(incoming.message.content, Request)
-            if request.payload.kind != "inline":
-                content = bytes(fleet.fetch(incoming, request.payload))
-        except ProtocolError as error:
+            reply, answer = self._respond(fleet, incoming)
+            cut = objects.cut(answer) if len(answer) > INLINE_LIMIT else []
+            payload = objects.describe(answer, [name for name, _ in cut]) if cut else inline(answer)
+            identity = {"payload": payload, "name": self._settings.name, "key": public_hex(self._key)}
+            record = pack(reply.model_copy(update=identity), content=answer, key=self._key)
+        except LeptonicError as error:
             self._on_event(f"drops a message: {type(error).__name__}: {error}")
-            fleet.confirm(incoming)
-            return
-        reply, answer = self._responder.respond(request, content)
-        large = len(answer) > INLINE_LIMIT
-        cut = objects.cut(answer) if large else []
-        payload = objects.describe(answer, [name for name, _ in cut]) if large else inline(answer)
-        signed = reply.model_copy(
-            update={"payload": payload, "name": self._settings.name, "key": public_hex(self._key)}
-        )
-        fleet.push(incoming, pack(signed, content=answer, key=self._key), payload, dict(cut))
+        else:
+            fleet.push(incoming, record, payload, dict(cut))
         fleet.confirm(incoming)
+
+    def _respond(self, fleet: Fleet, incoming: Incoming) -> tuple[Reply, bytes]:
+        """The reply to a message; its payload is fetched only if it has the length that it must have."""
+        if not incoming.message.has_content():
+            raise DecodeError("a message without content")
+        request, content = unpack(incoming.message.content, Request)
+        if request.payload.kind != "inline":
+            try:
+                expected = self._responder.expected_length(request)
+            except LeptonicError:
+                return self._responder.respond(request, b"")  # says what is wrong
+            if request.payload.length != expected:
+                raise DecodeError(f"a payload of {request.payload.length} bytes, expected {expected}")
+            content = bytes(fleet.fetch(incoming, request.payload))
+        return self._responder.respond(request, content)
 
     def _say_waiting(self, reason: str) -> None:
         """Say once per outage that the link is awaited."""

@@ -5,21 +5,23 @@ The same object answers in a node and in a simulation; what differs (transport, 
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from leptonic import randomness
-from leptonic.errors import DecodeError, LeptonicError, PrivacyError, VersionMismatch
+from leptonic.errors import DecodeError, LeptonicError, PrivacyError, ProtocolError, VersionMismatch
 from leptonic.pipeline import encode_scalars
 from leptonic.privacy.accounting import ExamplePlan, epsilon_spent, plan
-from leptonic.update import Vector
 from leptonic.wire import Payload, Reply, Request
 from leptonic_client.data import LocalData
 from leptonic_client.home import ClientHome
 from leptonic_client.training import LocalTrainer, Protection
 
-__all__ = ["Participant", "respond"]
+__all__ = ["Participant", "reply_to", "respond"]
+
+DETAIL_LIMIT = 1000
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,21 @@ class Participant:
             raise VersionMismatch("the request belongs to another experiment than the one this client joined")
         if request.client != self.index:
             raise DecodeError(f"the request is for client {request.client}, this is client {self.index}")
+        if not request.counted < request.round <= self.trainer.experiment.training.rounds:
+            raise DecodeError(f"round {request.round} after round {request.counted} is not one of this run")
+        if len(content) != self.expected_length(request):
+            expected = self.expected_length(request)
+            raise DecodeError(f"the request carries {len(content)} bytes, expected {expected}")
         return self._train(request, content) if request.step == "train" else self._evaluate(content)
+
+    def expected_length(self, request: Request) -> int:
+        """Bytes of the payload that such a request must carry: the model, and to train the broadcast vectors."""
+        vectors = 1 + len(self.trainer.algorithm.broadcast) if request.step == "train" else 1
+        return 4 * vectors * self.trainer.layout.size
 
     def _train(self, request: Request, content: bytes | memoryview) -> Answer:
         algorithm = self.trainer.algorithm
-        model, *rest = _vectors(content, 1 + len(algorithm.broadcast), self.trainer.layout.size)
+        model, *rest = np.frombuffer(content, dtype="<f4").reshape(-1, self.trainer.layout.size)
         protection, epsilon = self._protect(request)
         state = self.home.load_state(request.run, self.index, request.counted) if algorithm.stateful else {}
         update = self.trainer.train(
@@ -100,42 +112,38 @@ class Participant:
         return randomness.SecureStream(hashlib.sha256(seed.to_bytes(8, "little")).digest())
 
     def _evaluate(self, content: bytes | memoryview) -> Answer:
-        (model,) = _vectors(content, 1, self.trainer.layout.size)
         if self.trainer.experiment.evaluation.holdout == 0:
             raise PrivacyError("the experiment has no client-side evaluation, so none is answered")
-        sums = self.trainer.evaluate(model, self.data)
+        sums = self.trainer.evaluate(np.frombuffer(content, dtype="<f4"), self.data)
         names = (*self.trainer.task.metric_names, "examples")
         return Answer(encode_scalars([sums[name] for name in names]))
 
 
-def respond(participant: Participant, request: Request, content: bytes | memoryview) -> tuple[Reply, bytes]:
+def respond(
+    participant: Participant,
+    request: Request,
+    content: bytes | memoryview,
+    *,
+    told: Callable[[LeptonicError], str] = str,
+) -> tuple[Reply, bytes]:
     """The reply to a request, errors included: a client's error is an event of the round, not its end.
 
-    The payload's description is left to the caller, who knows how it travels.
+    told: what the coordinator is told of an error. The payload's description is left to the caller, who
+    knows how it travels.
     """
     started = time.perf_counter()
-    status, detail, answer = "done", "", Answer(b"")
     try:
         answer = participant.answer(request, content)
     except LeptonicError as error:
-        refused = isinstance(error, PrivacyError | VersionMismatch | DecodeError)
-        # Under privacy an error's text could quote the data; the client's own log has it in full.
-        private = participant.plan is not None and not refused
-        status, detail = "refused" if refused else "failed", type(error).__name__ if private else str(error)
-    reply = Reply.model_validate(
-        {
-            **request.model_dump(exclude={"counted", "payload"}),
-            "payload": Payload(kind="memory", length=len(answer.content)),
-            "status": status,
-            "detail": detail[:4096],
-            "seconds": time.perf_counter() - started,
-            "epsilon": answer.epsilon,
-        }
-    )
-    return reply, answer.content
+        refused = isinstance(error, PrivacyError | ProtocolError)
+        return reply_to(request, "refused" if refused else "failed", detail=told(error)), b""
+    seconds = time.perf_counter() - started
+    return reply_to(request, "done", seconds=seconds, epsilon=answer.epsilon), answer.content
 
 
-def _vectors(content: bytes | memoryview, count: int, size: int) -> list[Vector]:
-    if len(content) != 4 * count * size:
-        raise DecodeError(f"the request carries {len(content)} bytes, expected {count} vectors of {size} float32")
-    return list(np.frombuffer(content, dtype="<f4").reshape(count, size))
+def reply_to(request: Request, status: str, **fields: object) -> Reply:
+    """A reply to a request, its payload not described yet."""
+    numbers = request.model_dump(exclude={"counted", "payload"})
+    detail = str(fields.pop("detail", ""))[:DETAIL_LIMIT]
+    payload = Payload(kind="memory", length=0)
+    return Reply.model_validate({**numbers, "payload": payload, "status": status, "detail": detail, **fields})

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from leptonic.errors import ExperimentError
-from leptonic.experiment import Entry, PositiveInt, Settings
+from leptonic.experiment import Entry, PositiveFloat, PositiveInt, Settings
 
 __all__ = ["NodeSettings", "node_settings", "read_node_file"]
 
@@ -24,6 +24,9 @@ class NodeSettings(Settings):
     device: str | None = Field(default=None, description="overrides training.device on this machine")
     insecure: bool = Field(default=False, description="connect without TLS; loopback addresses only")
     allow: list[Entry] = Field(default=[], description="package.module:name that an experiment may use here")
+    max_epsilon: PositiveFloat | None = Field(
+        default=None, description="join only runs with a privacy target of at most this; default: any run"
+    )
     public_size: PositiveInt | None = Field(
         default=None, description="declared number of examples under privacy; default: the number held, as public"
     )

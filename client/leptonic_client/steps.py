@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
@@ -26,12 +27,19 @@ class Corrector:
         self._start = [p.detach().clone() for p in self._parameters] if correction.proximal else []
         self._offset: list[Tensor] = []
         if correction.offset is not None:
-            parts = torch.from_numpy(correction.offset).split(list(layout.sizes))
+            # Received vectors are read-only, which torch cannot represent: those are copied.
+            parts = torch.from_numpy(np.require(correction.offset, requirements=["C", "W"])).split(list(layout.sizes))
             self._offset = [part.view(p.shape).to(p.device) for part, p in zip(parts, self._parameters, strict=True)]
 
     def __call__(self) -> None:
         """Correct ``p.grad`` in place."""
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if not self._start and not self._offset:
+            return
+        gradients = []
+        for parameter in self._parameters:
+            if parameter.grad is None:  # a parameter that the loss does not reach drifts back all the same
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
         if self._start:
             drift = torch._foreach_sub([p.detach() for p in self._parameters], self._start)
             torch._foreach_add_(gradients, drift, alpha=self._proximal)
@@ -92,7 +100,7 @@ def plain_steps(
     """Train without privacy on the batches that ``order`` names.
 
     Returns the number of steps, and the metric sums over the examples as they were visited.
-    Raises RunError as soon as the loss is not finite.
+    Raises RunError if the loss was not finite.
     """
     precision = Precision(training.precision, device)
     scaler = precision.scaler()

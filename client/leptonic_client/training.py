@@ -5,6 +5,7 @@ vectors and the client's state are passed in, and the outcome is returned, so th
 node's single client or all clients of a simulation.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -118,6 +119,8 @@ class LocalTrainer:
         from leptonic.privacy.example_level import private_training
 
         features, labels = data.batch(torch.arange(len(data)))
+        # The data need no gradient, which is as it should be.
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
         with private_training(
             self.model,
             optimizer_for(self.experiment.training, self.model, rate),

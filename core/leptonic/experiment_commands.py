@@ -51,7 +51,7 @@ def check(
         f"{federation.wanted} wanted, {federation.needed} needed"
     )
     typer.echo(f"  training    {training.rounds} rounds of {work}, {experiment.algorithm.name}")
-    typer.echo(f"  update      {len(pipeline.zero().to_bytes()):,} bytes up per client and round")
+    typer.echo(f"  update      {pipeline.encoded_length:,} bytes up per client and round")
 
 
 @app.command()

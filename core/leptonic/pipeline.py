@@ -99,6 +99,10 @@ class Pipeline:
         if sums["count"] != 1:
             raise DecodeError(f"one client's contribution counts {sums['count']:g} clients")
         self._check_bounds(sums)
+        signed = contribution.words.view(np.int32)
+        # One pass, no copy; the smallest of -2^31 has no absolute value among words.
+        if len(signed) and not -self.lattice.bound <= int(signed.min()) <= int(signed.max()) <= self.lattice.bound:
+            raise DecodeError(f"a word beyond the lattice's bound of {self.lattice.bound}")
 
     def decode(self, total: Contribution) -> Mean:
         """The mean of the summed contributions. Raises DecodeError if the scalars cannot be a sum."""
@@ -129,6 +133,11 @@ class Pipeline:
         if not 0 <= sums["clamped"] <= entries or not 0 <= sums["capped"] <= count:
             raise DecodeError("more clamped entries or capped weights than there can be")
 
+    @property
+    def encoded_length(self) -> int:
+        """Bytes of one encoded contribution."""
+        return 4 * self.size * len(self.algorithm.segments) + 8 * len(self._names)
+
     def zero(self) -> Contribution:
         """An empty sum."""
         return Contribution(
@@ -138,10 +147,9 @@ class Pipeline:
 
     def from_bytes(self, buffer: bytes | memoryview) -> Contribution:
         """The inverse of :meth:`Contribution.to_bytes`; shares memory. Raises DecodeError on any other length."""
+        if len(buffer) != self.encoded_length:
+            raise DecodeError(f"a contribution has {len(buffer)} bytes, expected {self.encoded_length}")
         words = 4 * self.size * len(self.algorithm.segments)
-        expected = words + 8 * len(self._names)
-        if len(buffer) != expected:
-            raise DecodeError(f"a contribution has {len(buffer)} bytes, expected {expected}")
         view = memoryview(buffer)
         return Contribution(
             words=np.frombuffer(view[:words], dtype="<u4"), scalars=np.frombuffer(view[words:], dtype="<u8")

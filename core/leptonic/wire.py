@@ -97,7 +97,7 @@ class Reply(_Header):
     """
 
     status: Literal["done", "refused", "failed"]
-    name: Annotated[str, Field(max_length=64)] = ""
+    name: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$")] = ""
     key: Hash | None = None
     detail: Annotated[str, Field(max_length=4096)] = ""
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
@@ -110,18 +110,21 @@ class Reply(_Header):
 
 
 class PayloadStore(Protocol):
-    """Holds payloads on their way; each grid and node brings its own."""
+    """Holds payloads on their way; each grid brings its own."""
 
     def put(self, content: bytes | memoryview) -> Payload:
         """Make the content available to the receiver of the next message that names it."""
         ...
 
     def get(self, payload: Payload) -> bytes | memoryview:
-        """The whole content, checked against the payload's names and length. Raises DecodeError."""
+        """The whole content of a reply's payload, checked against its names and length. Raises DecodeError.
+
+        It can be had until messages are pulled again.
+        """
         ...
 
     def release(self, payload: Payload) -> None:
-        """The content is not needed any more."""
+        """What was put is not needed any more."""
         ...
 
 

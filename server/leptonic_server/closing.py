@@ -35,7 +35,8 @@ def _print(result: Result, *, as_json: bool) -> None:
     if result.accuracy is not None:
         typer.echo(f"accuracy  {result.accuracy:.2%} after {result.rounds} rounds (best {result.best_accuracy:.2%})")
     if result.epsilon is not None:
-        typer.echo(f"epsilon   {result.epsilon:.3g}")
+        seeded = "  (noise drawn from the seed: it protects nobody)" if result.seeded_noise else ""
+        typer.echo(f"epsilon   {result.epsilon:.3g}{seeded}")
     typer.echo(f"model     {result.model_sha256[:16]}  {result.seconds:.1f} s")
     typer.echo(f"run       {result.run_dir}")
     if report.exists():

@@ -76,7 +76,10 @@ class Evaluated:
 
 
 class Coordinator:
-    """Runs one experiment to its last round."""
+    """Runs one experiment to its last round.
+
+    deadline: seconds that a step waits, instead of the experiment's; a simulation has none.
+    """
 
     def __init__(
         self,
@@ -87,6 +90,7 @@ class Coordinator:
         members: Members,
         evaluator: Evaluator,
         listener: Listener,
+        deadline: float | None = None,
     ) -> None:
         if store.run is None:
             raise RunError(f"{store.folder}: begin the run before coordinating it")
@@ -96,6 +100,7 @@ class Coordinator:
         self._optimizer = optimizer_for(experiment.server_optimizer)
         self._rule = rule_for(experiment.aggregation)
         self._pipeline = pipeline_for(experiment, evaluator.layout.size)
+        self._deadline = experiment.federation.deadline if deadline is None else deadline
         self._expected = experiment.federation.clients
         self._exchange = Exchange(grid, members, run=store.run, experiment=experiment.hash)
 
@@ -142,9 +147,10 @@ class Coordinator:
                 attempt=attempt,
                 cohort=cohort,
                 content=content,
+                expected=self._pipeline.encoded_length,
                 counted=self._store.counted(),
                 wanted=federation.wanted,
-                deadline=federation.deadline,
+                deadline=self._deadline,
                 take=lambda client, buffer: self._take(total, client, buffer),
                 on_client=self._listener.client_answered,
             )
@@ -205,11 +211,10 @@ class Coordinator:
             attempt=attempt,
             cohort=cohort,
             content=state.model.astype("<f4", copy=False).tobytes(),
-            counted={},
+            expected=total.nbytes,
             wanted=len(cohort),
-            deadline=self._experiment.federation.deadline,
+            deadline=self._deadline,
             take=lambda _, buffer: add(total, decode_scalars(buffer, len(names))),
-            on_client=lambda _: None,
         )
         sums = dict(zip(names, from_fixed(total), strict=True))
         return Evaluated(server, self._evaluator.summary(sums), asked)
@@ -217,12 +222,13 @@ class Coordinator:
     def _wait_for_members(self) -> Mapping[int, int]:
         """The reachable members: all that were there before, given some seconds, or at least enough for a round."""
         federation, started = self._experiment.federation, time.monotonic()
+        patience = min(PATIENCE, self._deadline)
         while True:
             online = self._members.online()
             waited = time.monotonic() - started
-            if len(online) >= self._expected or (waited > PATIENCE and len(online) >= federation.needed):
+            if len(online) >= self._expected or (waited >= patience and len(online) >= federation.needed):
                 break
-            if waited > federation.deadline:
+            if waited > self._deadline:
                 raise RunError(
                     f"{len(online)} clients are reachable and a round needs {federation.needed}: "
                     "start more clients and continue with --resume"

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from flwr.app import Message, MessageType
 
-from leptonic.errors import DecodeError, ProtocolError
+from leptonic.errors import BadSignature, DecodeError, ProtocolError
 from leptonic.wire import (
     INLINE_LIMIT,
     Payload,
@@ -34,6 +34,7 @@ LONGEST_WAIT = 0.25
 SHORTEST_WAIT = 0.005
 REFRESH_INTERVAL = 2.0
 """Seconds between looks at who is reachable while a step waits."""
+LONGEST_TTL = 7 * 24 * 3600.0
 EXPIRY_MARGIN = 60.0
 """Seconds that a message outlives its step's deadline on the link."""
 
@@ -61,7 +62,7 @@ class RoundGrid(Protocol):
         ...
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """The replies that have come to these messages; each is returned once."""
+        """The replies that have come whole to these messages; each is returned once, and held until the next call."""
         ...
 
     def abandon(self, message_ids: Iterable[str]) -> None:
@@ -97,15 +98,17 @@ class Exchange:
         attempt: int,
         cohort: Iterable[int],
         content: bytes,
-        counted: Mapping[int, int],
+        expected: int,
         wanted: int,
         deadline: float,
         take: Take,
-        on_client: Callable[[ClientRecord], None],
+        on_client: Callable[[ClientRecord], None] = lambda _: None,
+        counted: Mapping[int, int] | None = None,
     ) -> Asked:
         """Ask the cohort, until ``wanted`` are taken, all have answered, or ``deadline`` seconds are over.
 
-        content: the payload for all of them. counted: the last counted round of each client that had one.
+        content: the payload for all of them. expected: bytes that each of them must answer.
+        counted: the last counted round of each client that had one.
         """
         payload = inline(content) if len(content) <= INLINE_LIMIT else self._grid.payloads.put(content)
         requests = [
@@ -117,7 +120,7 @@ class Exchange:
                 attempt=attempt,
                 client=client,
                 payload=payload,
-                counted=counted.get(client, 0),
+                counted=(counted or {}).get(client, 0),
             )
             for client in cohort
         ]
@@ -125,7 +128,8 @@ class Exchange:
         waiting = Waiting(self._grid, self._members, content, deadline, asked)
         try:
             waiting.send(requests)
-            self._collect(waiting, asked, wanted=wanted, deadline=deadline, take=take, on_client=on_client)
+            judge = Judge(self._grid.payloads, self._members, asked, expected, take)
+            self._collect(waiting, asked, judge, wanted=wanted, deadline=deadline, on_client=on_client)
         finally:
             self._grid.abandon(list(waiting.pending))
             self._grid.payloads.release(payload)
@@ -135,24 +139,23 @@ class Exchange:
         self,
         waiting: "Waiting",
         asked: Asked,
+        judge: "Judge",
         *,
         wanted: int,
         deadline: float,
-        take: Take,
         on_client: Callable[[ClientRecord], None],
     ) -> None:
         started = refreshed = time.monotonic()
-        wait, taken = SHORTEST_WAIT, 0
-        while waiting.pending and taken < wanted and (now := time.monotonic()) - started < deadline:
+        wait = SHORTEST_WAIT
+        while waiting.pending and judge.taken < wanted and (now := time.monotonic()) - started < deadline:
             replies = list(self._grid.pull_messages(list(waiting.pending)))
             for message in replies:
-                request = waiting.pending.pop(message.metadata.reply_to_message_id, None)
-                if request is None:
-                    continue
-                record = self._judge(message, request, asked, take if taken < wanted else None)
-                asked.records[request.client] = record
-                taken += record.status == "counted"
-                on_client(record)
+                request = waiting.pending.get(message.metadata.reply_to_message_id)
+                record = None if request is None else judge(message, request, full=judge.taken >= wanted)
+                if record is not None:
+                    del waiting.pending[message.metadata.reply_to_message_id]
+                    asked.records[record.client] = record
+                    on_client(record)
             if replies:
                 wait = SHORTEST_WAIT
                 continue
@@ -162,23 +165,43 @@ class Exchange:
             time.sleep(max(0.0, min(wait, deadline - (now - started))))
             wait = min(LONGEST_WAIT, wait * 1.3)
         for request in waiting.pending.values():
-            asked.records[request.client] = ClientRecord(request.client, "late")
+            asked.records.setdefault(request.client, ClientRecord(request.client, "late"))
 
-    def _judge(self, message: Message, request: Request, asked: Asked, take: Take | None) -> ClientRecord:
-        """Check one reply and take its payload; take: None if no more are wanted."""
+
+class Judge:
+    """Decides what a reply is worth, and has its payload taken."""
+
+    def __init__(self, payloads: PayloadStore, members: Members, asked: Asked, expected: int, take: Take) -> None:
+        self._payloads, self._members, self._asked = payloads, members, asked
+        self._expected, self._take = expected, take
+        self.taken = 0
+
+    def __call__(self, message: Message, request: Request, *, full: bool) -> ClientRecord | None:
+        """The record of a reply; None if it is not the client's word, so that the client's own is waited for.
+
+        full: no more are wanted.
+        """
         client = request.client
         if message.has_error():
             return ClientRecord(client, "lost", message.error.reason or "the link lost the message")
+        self._asked.bytes_up += record_bytes(message.content)
         try:
-            asked.bytes_up += record_bytes(message.content)
             reply, content = self._open(message, request)
-            status: str = reply.status
-            if status == "done":
-                status = "late" if take is None else "counted"
-                self._take(reply.payload, content, client, asked, take)
+        except BadSignature as error:
+            # Whoever knows a message's name can answer it: a forged reply must not shut out the real one.
+            self._asked.records[client] = ClientRecord(client, "invalid", f"BadSignature: {error}")
+            return None
         except ProtocolError as error:
             return ClientRecord(client, "invalid", f"{type(error).__name__}: {error}")
-        return ClientRecord(client, status, reply.detail, reply.seconds, reply.epsilon)
+        if reply.status != "done" or full:
+            status = reply.status if reply.status != "done" else "late"
+            return ClientRecord(client, status, reply.detail, reply.seconds, reply.epsilon)
+        try:
+            self._take(client, self._content(reply.payload, content))
+        except ProtocolError as error:
+            return ClientRecord(client, "invalid", f"{type(error).__name__}: {error}", reply.seconds, reply.epsilon)
+        self.taken += 1
+        return ClientRecord(client, "counted", reply.detail, reply.seconds, reply.epsilon)
 
     def _open(self, message: Message, request: Request) -> tuple[Reply, bytes]:
         key = self._members.key(request.client)
@@ -189,17 +212,14 @@ class Exchange:
             raise DecodeError("the reply names another request than the one it came for")
         return reply, content
 
-    def _take(self, payload: Payload, content: bytes, client: int, asked: Asked, take: Take | None) -> None:
-        try:
-            if take is None:
-                return
-            if payload.kind == "inline":
-                take(client, content)
-            else:
-                asked.bytes_up += payload.length
-                take(client, self._grid.payloads.get(payload))
-        finally:
-            self._grid.payloads.release(payload)
+    def _content(self, payload: Payload, content: bytes) -> bytes | memoryview:
+        """The payload, which is not fetched unless it has the length that it must have."""
+        if payload.length != self._expected:
+            raise DecodeError(f"a payload of {payload.length} bytes, expected {self._expected}")
+        if payload.kind == "inline":
+            return content
+        self._asked.bytes_up += payload.length
+        return self._payloads.get(payload)
 
 
 class Waiting:
@@ -207,7 +227,7 @@ class Waiting:
 
     def __init__(self, grid: RoundGrid, members: Members, content: bytes, deadline: float, asked: Asked) -> None:
         self._grid, self._members, self._content, self._asked = grid, members, content, asked
-        self._ttl = deadline + EXPIRY_MARGIN
+        self._ttl = min(deadline, LONGEST_TTL) + EXPIRY_MARGIN
         self._nodes: dict[int, int] = {}
         self.pending: dict[str, Request] = {}
 

@@ -4,6 +4,8 @@ Everything is derived from the run store, so that a resumed run leaves the same 
 """
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +31,7 @@ class Result:
     """What a finished run amounts to; printed as one JSON object by ``--json``.
 
     accuracy: of the last round, on the server's test data, None where it has none. best_accuracy: over rounds.
-    seconds: over all rounds. epsilon: the most that any client spent.
+    seconds: over all rounds. epsilon: the most that any client spent. seeded_noise: it protected nobody.
     bytes_up, bytes_down: encoded messages between coordinator and clients.
     """
 
@@ -41,11 +43,12 @@ class Result:
     bytes_up: int
     bytes_down: int
     epsilon: float | None
+    seeded_noise: bool
     run_dir: str
 
     def to_json(self) -> str:
         """One line."""
-        return json.dumps(asdict(self))
+        return json_line(asdict(self))
 
 
 class Outputs:
@@ -110,6 +113,7 @@ def result_of(store: RunStore) -> Result:
         bytes_up=sum(record.bytes_up for record in rounds),
         bytes_down=sum(record.bytes_down for record in rounds),
         epsilon=max((record.epsilon for record in rounds if record.epsilon is not None), default=None),
+        seeded_noise=store.experiment.privacy is not None and store.experiment.simulation.seeded_noise,
         run_dir=str(Path(store.folder).resolve()),
     )
 
@@ -122,4 +126,15 @@ def _events(folder: Path, purge_step: int) -> "SummaryWriter":
 
 
 def _line(record: RoundRecord) -> str:
-    return json.dumps(asdict(record)) + "\n"
+    return json_line(asdict(record)) + "\n"
+
+
+def json_line(content: Mapping[str, object]) -> str:
+    """One line of JSON, which knows no NaN and no infinity: null stands for them."""
+
+    def finite(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: finite(inner) for key, inner in value.items()}
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(finite(dict(content)), allow_nan=False)

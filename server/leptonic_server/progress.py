@@ -13,6 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from leptonic.plain_text import plain
 from leptonic_server.outputs import Outputs
 from leptonic_server.store import ClientRecord, RoundRecord
 
@@ -62,7 +63,8 @@ class RunListener:
         """Advance the clients' bar; say it when a client was not counted."""
         self._bars.advance(self._clients)
         if record.status != "counted":
-            self._console.print(f"client {record.client}: {record.status}: {record.detail}", markup=False)
+            event = plain(f"client {record.client}: {record.status}: {record.detail}")
+            self._console.print(event, markup=False, highlight=False)
 
     def round_committed(self, record: RoundRecord) -> None:
         """Advance the rounds' bar and write the outputs."""

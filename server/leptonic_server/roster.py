@@ -17,6 +17,7 @@ from flwr.app import Message, MessageType
 
 from leptonic.errors import ExperimentError, ProtocolError
 from leptonic.experiment import Experiment
+from leptonic.plain_text import plain
 from leptonic.wire import Reply, Request, inline, pack, unpack, verify
 from leptonic_server.exchange import RoundGrid
 from leptonic_server.store import Member
@@ -48,10 +49,13 @@ def read_roster(path: Path) -> dict[str, str]:
     clients = content.get("clients")
     if not isinstance(clients, dict) or set(content) != {"clients"}:
         raise ExperimentError(f'{path}: a roster has one table, [clients], with lines like: hospital-a = "KEY"')
+    if len(set(clients.values())) < len(clients):
+        raise ExperimentError(f"{path}: two names have the same key; each client has its own")
     for name, key in clients.items():
         if not isinstance(key, str) or not re.fullmatch(r"[0-9a-f]{64}", key):
             raise ExperimentError(
-                f"{path}: clients.{name}: a key is 64 hexadecimal digits; `leptonic client key` prints it"
+                f"{path}: clients.{name}: a key is 64 hexadecimal digits; "
+                "`leptonic client NODE.toml --show-key` prints it"
             )
     return clients
 
@@ -73,7 +77,8 @@ class JoinedMembers:
         on_event: Callable[[str], None],
     ) -> None:
         self._grid, self._experiment, self._run = grid, experiment, run
-        self._admitted, self._on_event = admitted, on_event
+        self._admitted = admitted
+        self._on_event: Callable[[str], None] = lambda event: on_event(plain(event))
         self._joined: dict[str, tuple[str, int]] = {}
         self._asked: dict[str, tuple[Request, int]] = {}
         self._seen: dict[int, float] = {}
@@ -189,4 +194,4 @@ class JoinedMembers:
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]

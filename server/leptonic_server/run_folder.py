@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from leptonic import __version__
-from leptonic.errors import RunError
+from leptonic.errors import LeptonicError, RunError
 from leptonic.experiment import Experiment
 from leptonic_server.store import RunStore
 
@@ -35,7 +35,10 @@ def open_run(
         chosen = folder or _fresh(experiment)
         if (chosen / "run.sqlite").exists():
             raise RunError(f"{chosen}: holds a run already; continue it with --resume, or choose another --run-dir")
-        chosen.mkdir(parents=True, exist_ok=True)
+        try:
+            chosen.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{chosen}: cannot be a run's folder: {error.strerror}") from None
     with _locked(chosen):
         store = RunStore(chosen)
         try:
@@ -59,7 +62,7 @@ def _newest(experiment: Experiment, mode: str) -> Path:
     base = Path(experiment.outputs.directory)
     folders = {path.parent: path.stat().st_mtime for path in sorted(base.glob("*/run.sqlite*"))}
     for folder in sorted(folders, key=folders.__getitem__, reverse=True):
-        with suppress(RunError), closing(RunStore(folder)) as store:
+        with suppress(LeptonicError), closing(RunStore(folder)) as store:
             if store.run is not None and store.mode == mode and store.experiment.hash == experiment.hash:
                 return folder
     raise RunError(f"{base}: no {mode} run of this experiment to resume; name its folder with --run-dir")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from leptonic.errors import ExperimentError
 from leptonic.experiment import Experiment
 from leptonic_server.coordinator import Coordinator
 from leptonic_server.evaluation import Evaluator
@@ -35,6 +36,10 @@ def serve(
 
     admitted: name -> public key of those who may join, None to take those that come.
     """
+    if admitted is not None and len(admitted) < experiment.federation.clients:
+        raise ExperimentError(
+            f"the roster names {len(admitted)} clients, federation.clients = {experiment.federation.clients}"
+        )
     evaluator = Evaluator(experiment)
     with open_run(experiment, layout=evaluator.layout.hash, mode="deployed", folder=folder, resume=resume) as store:
         run = store.run or ""
@@ -72,9 +77,8 @@ def _say_farewell(grid: LinkGrid, members: JoinedMembers, run: str, experiment: 
         attempt=1,
         cohort=online,
         content=b"",
-        counted={},
+        expected=0,
         wanted=len(online),
         deadline=FAREWELL_DEADLINE,
         take=lambda _client, _buffer: None,
-        on_client=lambda _record: None,
     )

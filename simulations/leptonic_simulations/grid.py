@@ -62,6 +62,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         self._clients = clients
         self._pending: dict[str, Message] = {}
         self._ids = itertools.count()
+        self._answered: Payload | None = None
         # Flower's messages name the task, run and node that send them.
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
 
@@ -100,22 +101,31 @@ class InProcessGrid(Grid):  # type: ignore[misc]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Do the work of the first queued message that was asked for, and return its reply."""
+        self._let_go()
         name = next((name for name in message_ids if name in self._pending), None)
         return [] if name is None else [self._work(self._pending.pop(name))]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Push, and pull every reply."""
+        """Push, and pull every reply; for Flower's own apps, whose content travels in the messages."""
         names = self.push_messages(messages)
         return [reply for name in names for reply in self.pull_messages([name])]
 
     def abandon(self, message_ids: Iterable[str]) -> None:
         """Forget queued messages: the round goes on without them."""
+        self._let_go()
         for name in message_ids:
             self._pending.pop(name, None)
+
+    def _let_go(self) -> None:
+        """The reply that was pulled last has been judged: its payload is not needed any more."""
+        if self._answered is not None:
+            self.payloads.release(self._answered)
+            self._answered = None
 
     def _work(self, message: Message) -> Message:
         request, content = unpack(message.content, Request)
         buffer = content if request.payload.kind == "inline" else self.payloads.get(request.payload)
         reply, answer = self._engine.answer(request, buffer)
-        reply = reply.model_copy(update={"payload": self.payloads.put(answer)})
+        self._answered = self.payloads.put(answer)
+        reply = reply.model_copy(update={"payload": self._answered})
         return cast(Message, Message(pack(reply), reply_to=message))

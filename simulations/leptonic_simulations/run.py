@@ -1,5 +1,6 @@
 """One simulation from the experiment to its result: the coordinator over the in-process grid."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def simulate(
                     members=Everyone(grid),
                     evaluator=evaluator,
                     listener=listener,
+                    deadline=math.inf,
                 ).run()
             return outputs.finish(evaluator, label_counts=engine.label_counts)
         finally:

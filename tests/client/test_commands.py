@@ -24,9 +24,7 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture
-def client(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Run ``leptonic client`` in an empty folder."""
     monkeypatch.chdir(tmp_path)
 

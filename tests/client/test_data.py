@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.client.samples import data_of, examples, experiment
 
 from leptonic.errors import DataError
 from leptonic.experiment import Training
 from leptonic_client.data import batches, split, steps_of
-from tests.client.samples import data_of, examples, experiment
 
 HALF = {"on": ["clients"], "holdout": 0.5}
 

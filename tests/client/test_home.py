@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.client.samples import RUN
 
 from leptonic.errors import BudgetExhausted, LeptonicError, RunError
 from leptonic_client.home import ClientHome
-from tests.client.samples import RUN
 
 OTHER = "fedcba9876543210"
 

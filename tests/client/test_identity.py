@@ -38,7 +38,9 @@ def test_a_key_that_others_can_read_or_replace_is_refused_with_the_way_out(tmp_p
         node_key(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"]
+)
 def test_a_file_that_is_no_key_is_refused_and_not_quoted(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "node.key").write_bytes(content)
     (tmp_path / "node.key").chmod(0o600)

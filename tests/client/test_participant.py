@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.client.samples import data_of, experiment, private_experiment, request, start_of
 
 from leptonic.algorithms import algorithm_for
 from leptonic.errors import BudgetExhausted, DecodeError, PrivacyError, VersionMismatch
@@ -18,7 +19,6 @@ from leptonic_client.data import LocalData
 from leptonic_client.home import ClientHome
 from leptonic_client.participant import Participant, respond
 from leptonic_client.training import LocalTrainer
-from tests.client.samples import data_of, experiment, private_experiment, request, start_of
 
 
 @pytest.fixture

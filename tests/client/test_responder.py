@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
+from tests.client.samples import RUN, data_file, experiment, private_experiment, request, start_of
 
 from leptonic.experiment import Experiment
 from leptonic.privacy.accounting import epsilon_spent
@@ -20,7 +21,6 @@ from leptonic_client.participant import Participant
 from leptonic_client.responder import Responder
 from leptonic_client.settings import NodeSettings, node_settings
 from leptonic_client.training import LocalTrainer
-from tests.client.samples import RUN, data_file, experiment, private_experiment, request, start_of
 
 OTHER_RUN = "fedcba9876543210"
 

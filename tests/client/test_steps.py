@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.client.samples import data_of, experiment
 from torch import Tensor, nn
 
 from leptonic import parameters
@@ -16,7 +17,6 @@ from leptonic.experiment import Training
 from leptonic.tasks import task_for
 from leptonic_client.data import LocalData
 from leptonic_client.steps import Corrector, optimizer_for, plain_steps
-from tests.client.samples import data_of, experiment
 
 CPU = torch.device("cpu")
 
@@ -101,7 +101,7 @@ def test_the_correction_is_the_gradient_of_the_proximal_term_and_a_linear_one() 
         loss = F.cross_entropy(reference(features), labels) + 0.35 * drift + linear_term
         with torch.no_grad():
             for weight, part in zip(weights, torch.autograd.grad(loss, weights), strict=True):
-                weight -= 0.2 * part
+                weight.sub_(0.2 * part)
     torch.testing.assert_close(vector(corrected), vector(reference), rtol=1e-5, atol=1e-6)
 
 

@@ -10,7 +10,9 @@ VERSION = "1.41."
 TOUCHING = (
     "core/leptonic/objects.py",
     "client/leptonic_client/fleet.py",
+    "core/leptonic/flower_http.py",
     "server/leptonic_server/link.py",
+    "server/leptonic_server/superlink.py",
     "server/leptonic_server/gate.py",
     "simulations/leptonic_simulations/grid.py",
 )

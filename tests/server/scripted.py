@@ -2,19 +2,19 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from leptonic.errors import DecodeError
+from leptonic.errors import DecodeError, ProtocolError
 from leptonic.wire import INLINE_LIMIT, Payload, Reply, Request, inline, pack, unpack
 
-Answer = RecordDict | Error
-Script = Callable[[Request, bytes], list[Answer]]
-"""What a node does with a request: the answers that come back, none if it stays silent."""
+Script = Callable[[Request, bytes], list[Any]]
+"""What a node does with a request: the records or errors that come back, none if it stays silent."""
 
 
 class HeldPayloads:
@@ -53,6 +53,7 @@ class ScriptedGrid:
         self.when_idle: Callable[[], None] = lambda: None
         self._ids = itertools.count()
         self._replies: list[tuple[str, Message]] = []
+        self._returned: list[Message] = []
 
     def get_node_ids(self) -> list[int]:
         return list(self.scripts)
@@ -61,15 +62,25 @@ class ScriptedGrid:
         return [self._push(message) for message in messages]
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        self._let_go()
         wanted = set(message_ids)
         come = [message for name, message in self._replies if name in wanted]
         self._replies = [(name, message) for name, message in self._replies if name not in wanted]
         if not come:
             self.when_idle()
+        self._returned = come
         return come
 
     def abandon(self, message_ids: Iterable[str]) -> None:
+        self._let_go()
         self.abandoned += message_ids
+
+    def _let_go(self) -> None:
+        """As the real grids: what a reply named is held until the next call."""
+        for message in self._returned:
+            with suppress(ValueError, ProtocolError):
+                self.payloads.release(unpack(message.content, Reply)[0].payload)
+        self._returned = []
 
     def _push(self, message: Message) -> str:
         name = f"message-{next(self._ids)}"
@@ -118,10 +129,7 @@ def reply_to(
     **changes: Any,
 ) -> RecordDict:
     """A signed reply, its payload inline or, if it is large, held by the grid; ``changes`` replace fields."""
-    if len(content) > INLINE_LIMIT and grid is not None:
-        payload = grid.payloads.put(content)
-    else:
-        payload = inline(content)
+    payload = grid.payloads.put(content) if grid is not None and len(content) > INLINE_LIMIT else inline(content)
     fields = request.model_dump(exclude={"counted", "payload"})
     reply = Reply.model_validate({**fields, "payload": payload, "status": "done", **changes})
     return pack(reply, content=content, key=signer)
@@ -132,6 +140,6 @@ def answering(content: bytes, client: int, *, grid: ScriptedGrid | None = None, 
     return lambda request, _: [reply_to(request, content, signer=key_of(client), grid=grid, **changes)]
 
 
-def silent(_request: Request, _content: bytes) -> list[Answer]:
+def silent(_request: Request, _content: bytes) -> list[Any]:
     """Never answers."""
     return []

@@ -130,7 +130,7 @@ def test_memory_of_a_payload_may_be_taken_back_after_the_result(rule: dict[str, 
     total = accumulator_for(pipeline, rule_for(experiment.aggregation))
     buffers = [bytearray(pipeline.encode(update).to_bytes()) for update in made]
     for client, buffer in enumerate(buffers):
-        total.add(client, pipeline.from_bytes(buffer))
+        total.add(client, pipeline.from_bytes(memoryview(buffer)))
     result = total.result()
     expected = result.vectors["model"].copy()
     for buffer in buffers:

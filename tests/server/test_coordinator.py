@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.server.scripted import Script, ScriptedGrid, ScriptedMembers, key_of, public, reply_to, silent
 
 from leptonic.errors import RunError
 from leptonic.experiment import Experiment
@@ -17,7 +18,6 @@ from leptonic_server import coordinator as coordinator_module
 from leptonic_server.coordinator import Coordinator
 from leptonic_server.evaluation import Evaluator
 from leptonic_server.store import ClientRecord, RoundRecord, RunStore
-from tests.server.scripted import Script, ScriptedGrid, ScriptedMembers, key_of, public, reply_to, silent
 
 SIZE = 650
 
@@ -246,11 +246,14 @@ def _interrupt(one: Scripted, *, after: int) -> None:
         if seen > after:
             raise KeyboardInterrupt
 
-    one.told.round_begins = one.told.client_answered = one.told.round_committed = event  # type: ignore[method-assign]
+    for name in ("round_begins", "client_answered", "round_committed"):
+        setattr(one.told, name, event)
 
 
 @pytest.mark.parametrize("order", [(3, 1, 0, 2), (2, 3, 1, 0)])
-def test_who_answers_first_does_not_matter(scripted: Make, order: tuple[int, ...]) -> None:
+def test_who_answers_first_does_not_matter(
+    scripted: Make, order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain, mixed = scripted("plain"), scripted("mixed")
     plain.run()
     pull = mixed.grid.pull_messages
@@ -259,7 +262,7 @@ def test_who_answers_first_does_not_matter(scripted: Make, order: tuple[int, ...
         come = pull(names)
         return [come[position] for position in order] if len(come) == 4 else come
 
-    mixed.grid.pull_messages = shuffled  # type: ignore[method-assign]
+    monkeypatch.setattr(mixed.grid, "pull_messages", shuffled)
     mixed.run()
     assert mixed.model() == plain.model()
 
@@ -356,9 +359,7 @@ def test_a_run_that_was_not_begun_is_refused(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     grid, members = ScriptedGrid(), ScriptedMembers({}, {})
     with pytest.raises(RunError, match="begin the run"):
-        Coordinator(
-            made, store=store, grid=grid, members=members, evaluator=Evaluator(made), listener=Told()
-        )
+        Coordinator(made, store=store, grid=grid, members=members, evaluator=Evaluator(made), listener=Told())
     store.close()
 
 

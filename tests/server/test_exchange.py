@@ -8,22 +8,22 @@ import pytest
 from flwr.app import ConfigRecord, Error, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
-
-from leptonic.errors import DecodeError
-from leptonic.wire import INLINE_LIMIT, Request
-from leptonic_server import exchange as exchange_module
-from leptonic_server.exchange import Asked, Exchange
-from leptonic_server.store import ClientRecord
 from tests.server.scripted import (
+    Script,
     ScriptedGrid,
     ScriptedMembers,
-    Script,
     answering,
     key_of,
     public,
     reply_to,
     silent,
 )
+
+from leptonic.errors import DecodeError
+from leptonic.wire import INLINE_LIMIT, Request
+from leptonic_server import exchange as exchange_module
+from leptonic_server.exchange import Asked, Exchange
+from leptonic_server.store import ClientRecord
 
 RUN, EXPERIMENT = "0123456789abcdef", "ab" * 32
 LENGTH = 8
@@ -42,6 +42,7 @@ class Step:
         )
         self.taken: dict[int, bytes] = {}
         self.told: list[ClientRecord] = []
+        self.expected = LENGTH
         self.exchange = Exchange(self.grid, self.members, run=RUN, experiment=EXPERIMENT)
         for client in range(count):
             self.script(client, answering(bytes([client] * LENGTH), client))
@@ -61,6 +62,7 @@ class Step:
             "attempt": 1,
             "cohort": list(self.members.nodes),
             "counted": {},
+            "expected": self.expected,
             "wanted": len(self.members.nodes),
             "deadline": 5.0,
             "take": self.take,
@@ -230,7 +232,11 @@ def test_a_client_that_went_and_did_not_come_back_is_late(monkeypatch: pytest.Mo
     monkeypatch.setattr(exchange_module, "REFRESH_INTERVAL", 0.05)
     step = Step(2)
     step.script(0, silent)
-    step.grid.when_idle = lambda: step.members.nodes.pop(0, None) and None
+
+    def go_away() -> None:
+        step.members.nodes.pop(0, None)
+
+    step.grid.when_idle = go_away
     asked = step.ask(deadline=0.3)
     assert statuses(asked) == {0: "late", 1: "counted"}
     assert len(step.grid.asked) == 2
@@ -241,6 +247,7 @@ LARGE = INLINE_LIMIT + LENGTH
 
 def large_step(count: int) -> Step:
     step = Step(count)
+    step.expected = LARGE
     for client in range(count):
         step.script(client, answering(bytes([client]) * LARGE, client, grid=step.grid))
     return step

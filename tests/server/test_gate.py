@@ -16,10 +16,10 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from leptonic_server.gate import OPEN_PATHS, SECRET_HEADER, Gate
 from tests.end_to_end.federation import free_port, wait_for
 from tests.server.contracts import ADVICE, VERSION
+
+from leptonic_server.gate import OPEN_PATHS, SECRET_HEADER, Gate
 
 SECRET = b"5" * 64
 CLOSED = "/v1/control/list-runs"

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Error
+from tests.server.scripted import Script, ScriptedGrid, key_of, public, reply_to, silent
 
 from leptonic.errors import ExperimentError
 from leptonic.experiment_file import from_mapping
@@ -13,7 +14,6 @@ from leptonic.wire import Request
 from leptonic_server import roster as roster_module
 from leptonic_server.roster import JoinedMembers, read_roster
 from leptonic_server.store import Member
-from tests.server.scripted import Script, ScriptedGrid, key_of, public, reply_to, silent
 
 RUN = "0123456789abcdef"
 EXPERIMENT = from_mapping({"name": "x", "data": {"name": "digits"}, "model": {"name": "logistic"}})
@@ -30,10 +30,14 @@ class Joining:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, admitted: dict[str, str] | None = None) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(roster_module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(roster_module, "time", self)
         self.grid = ScriptedGrid()
         self.events: list[str] = []
         self.members = JoinedMembers(self.grid, EXPERIMENT, RUN, admitted=admitted, on_event=self.events.append)
+
+    def monotonic(self) -> float:
+        """Takes the place of the clock."""
+        return self.now
 
     def names(self, clients: int) -> list[str] | None:
         self.now += 1

@@ -1,0 +1,27 @@
+"""Tiny simulations: digits, logistic regression, three clients, two rounds."""
+
+from typing import Any
+
+import torch
+
+from leptonic.experiment import Experiment
+from leptonic.experiment_file import from_mapping
+
+torch.set_num_threads(1)
+
+TRAINING = {"rounds": 2, "local_steps": 3, "batch_size": 32, "learning_rate": 0.1}
+PRIVACY = {"unit": "example", "epsilon": 20.0, "delta": 1e-4}
+
+
+def experiment(**sections: Any) -> Experiment:
+    """Sections replace those of the same name."""
+    content = {
+        "name": "small",
+        "seed": 4,
+        "data": {"name": "digits"},
+        "model": {"name": "logistic"},
+        "federation": {"clients": 3},
+        "training": TRAINING,
+        "outputs": {"report": False, "tensorboard": False},
+    }
+    return from_mapping({**content, **sections})

@@ -1,0 +1,142 @@
+"""Flower's grid in one process: by reference, in order, and nothing kept."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from flwr.app import Message
+
+from leptonic.errors import DecodeError
+from leptonic.wire import INLINE_LIMIT, Payload, Reply, Request, inline, pack, unpack
+from leptonic_simulations.grid import InProcessGrid, MemoryPayloads
+
+RUN, EXPERIMENT = "0123456789abcdef", "ab" * 32
+
+
+class Echo:
+    """An engine that answers each request with bytes of its own, and keeps what it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, bytes | memoryview]] = []
+        self.answers: list[bytes] = []
+        self.status = "done"
+
+    def answer(self, request: Request, content: bytes | memoryview) -> tuple[Reply, bytes]:
+        self.seen.append((request.client, content))
+        self.answers.append(bytes([request.client]) * 100_000 if self.status == "done" else b"")
+        fields = request.model_dump(exclude={"counted", "payload"})
+        payload = Payload(kind="memory", length=len(self.answers[-1]))
+        return Reply.model_validate({**fields, "payload": payload, "status": self.status}), self.answers[-1]
+
+
+@pytest.fixture
+def engine() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+def grid(engine: Echo) -> InProcessGrid:
+    return InProcessGrid(engine, 4)
+
+
+def messages(content: bytes, payload: Payload, clients: Iterable[int]) -> list[Message]:
+    numbers = {"run": RUN, "experiment": EXPERIMENT, "round": 1, "step": "train", "attempt": 1}
+    requests = [Request.model_validate({**numbers, "client": client, "payload": payload}) for client in clients]
+    return [Message(pack(r, content=content), 2 + r.client, "train", ttl=9.0, group_id="1") for r in requests]
+
+
+def pull_all(grid: InProcessGrid, names: list[str]) -> list[Message]:
+    replies = []
+    while come := list(grid.pull_messages(names)):
+        replies += come
+    return replies
+
+
+def test_payloads_pass_by_reference_both_ways(grid: InProcessGrid, engine: Echo) -> None:
+    """The same memory, however large the model is."""
+    model = np.zeros(10**6, np.float32)
+    view = model.data.cast("B")
+    payload = grid.payloads.put(view)
+    names = list(grid.push_messages(messages(b"", payload, [0, 1])))
+    replies = pull_all(grid, names)
+    assert all(np.shares_memory(np.frombuffer(content, np.float32), model) for _, content in engine.seen)
+    for reply, sent in zip(replies, engine.answers, strict=True):
+        assert grid.payloads.get(unpack(reply.content, Reply)[0].payload) is sent
+
+
+def test_small_payloads_travel_beside_their_header(grid: InProcessGrid, engine: Echo) -> None:
+    content = b"x" * INLINE_LIMIT
+    names = list(grid.push_messages(messages(content, inline(content), [2])))
+    pull_all(grid, names)
+    assert engine.seen == [(2, content)]
+
+
+def test_work_is_done_when_it_is_pulled_in_the_order_in_which_it_was_pushed(grid: InProcessGrid, engine: Echo) -> None:
+    names = list(grid.push_messages(messages(b"m", inline(b"m"), [3, 0, 2, 1])))
+    assert engine.seen == []
+    first = list(grid.pull_messages(names))
+    assert [client for client, _ in engine.seen] == [3]
+    assert [message.metadata.reply_to_message_id for message in first] == names[:1]
+    pull_all(grid, names)
+    assert [client for client, _ in engine.seen] == [3, 0, 2, 1]
+
+
+def test_each_reply_comes_once_and_belongs_to_its_message(grid: InProcessGrid) -> None:
+    names = list(grid.push_messages(messages(b"m", inline(b"m"), range(4))))
+    replies = pull_all(grid, names)
+    assert [reply.metadata.reply_to_message_id for reply in replies] == names
+    assert [unpack(reply.content, Reply)[0].client for reply in replies] == [0, 1, 2, 3]
+    assert pull_all(grid, names) == []
+    assert len(set(names)) == 4
+
+
+def test_only_what_is_asked_for_is_worked_on(grid: InProcessGrid, engine: Echo) -> None:
+    names = list(grid.push_messages(messages(b"m", inline(b"m"), range(4))))
+    assert list(grid.pull_messages([])) == []
+    assert list(grid.pull_messages(["no such message"])) == []
+    list(grid.pull_messages(names[2:3]))
+    assert [client for client, _ in engine.seen] == [2]
+
+
+def test_abandoned_work_is_never_done(grid: InProcessGrid, engine: Echo) -> None:
+    names = list(grid.push_messages(messages(b"m", inline(b"m"), range(4))))
+    list(grid.pull_messages(names))
+    grid.abandon(names[1:])
+    grid.abandon(["no such message"])
+    assert pull_all(grid, names) == []
+    assert len(engine.seen) == 1
+
+
+def test_send_and_receive_gives_every_reply(grid: InProcessGrid) -> None:
+    replies = list(grid.send_and_receive(messages(b"m", inline(b"m"), range(4))))
+    assert [unpack(reply.content, Reply)[0].client for reply in replies] == [0, 1, 2, 3]
+
+
+def test_there_is_a_node_for_each_client(grid: InProcessGrid) -> None:
+    assert len(set(grid.get_node_ids())) == 4
+
+
+def test_a_released_payload_is_gone() -> None:
+    payloads = MemoryPayloads()
+    first, second = payloads.put(b"one"), payloads.put(b"two")
+    payloads.release(first)
+    with pytest.raises(DecodeError):
+        payloads.get(first)
+    assert payloads.get(second) == b"two"
+    payloads.release(first)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        Payload(kind="memory", length=3, parts=[]),
+        Payload(kind="memory", length=3, parts=["99"]),
+        Payload(kind="objects", length=3, parts=["0"]),
+        Payload(kind="inline", length=3, parts=["0"]),
+    ],
+)
+def test_a_payload_that_is_not_held_is_a_decode_error(payload: Payload) -> None:
+    payloads = MemoryPayloads()
+    payloads.put(b"one")
+    with pytest.raises(DecodeError):
+        payloads.get(payload)
