@@ -71,7 +71,9 @@ class ClientHome:
     def close(self) -> None:
         """Close the database, and let others use the folder."""
         self._database.close()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def bind(self, run: str, experiment: str, client: int | None = None) -> None:
         """Tie a run to its experiment's hash, and with ``client`` to an index; both stay for ever.

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from leptonic.errors import PolicyRefused
+from leptonic.errors import PolicyRefused, RunError
 from leptonic.files import write_atomic
 
 __all__ = ["node_key", "public_hex"]
@@ -21,7 +21,10 @@ def node_key(home: Path) -> Ed25519PrivateKey:
     """The node's key, readable by its owner alone; made if there is none. Raises PolicyRefused for another file."""
     path = home / "node.key"
     if not path.exists():
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise RunError(f"{home}: cannot be a client's home: {error.strerror}") from None
         made = Ed25519PrivateKey.generate()
         write_atomic(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), private=True)
     if path.stat().st_mode & 0o077:

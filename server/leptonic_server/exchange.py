@@ -184,8 +184,8 @@ class Judge:
         client = request.client
         if message.has_error():
             return ClientRecord(client, "lost", message.error.reason or "the link lost the message")
-        self._asked.bytes_up += record_bytes(message.content)
         try:
+            self._asked.bytes_up += record_bytes(message.content)
             reply, content = self._open(message, request)
         except BadSignature as error:
             # Whoever knows a message's name can answer it: a forged reply must not shut out the real one.

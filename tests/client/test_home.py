@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tests.client.samples import RUN
 
-from leptonic.errors import BudgetExhausted, LeptonicError, RunError
-from leptonic_client.home import ClientHome
+from leptonic.errors import BudgetExhausted, LeptonicError, ReplayedSession, RunError
+from leptonic_client.home import ClientHome, KeptReply
 
 OTHER = "fedcba9876543210"
 
@@ -94,23 +94,38 @@ def test_the_same_round_is_reserved_once(home: ClientHome) -> None:
 
 def test_reservations_and_replies_survive_a_new_start(home: ClientHome) -> None:
     home.reserve(RUN, 0, 1, 2)
-    home.remember(RUN, 0, "train", digest="a", reply="{}", payload=b"\x00bytes")
+    kept = KeptReply("train", "a", "{}", b"\x00bytes")
+    home.release(RUN, 0, 1, kept)
+    home.close()
     again = ClientHome(home.folder)
     assert again.reserve(RUN, 0, 2, 2) == 2
     with pytest.raises(BudgetExhausted):
         again.reserve(RUN, 0, 3, 2)
-    assert again.recall(RUN, 0, "train", "a") == ("{}", b"\x00bytes")
+    assert again.kept(RUN, "train", "a") == kept
+    with pytest.raises(ReplayedSession):
+        again.reserve(RUN, 0, 1, 2)
     again.close()
 
 
 def test_a_reply_is_recalled_for_its_own_request_alone(home: ClientHome) -> None:
-    home.remember(RUN, 0, "train", digest="a", reply="first", payload=b"1")
-    assert home.recall(RUN, 0, "train", "b") is None
-    assert home.recall(RUN, 1, "train", "a") is None
-    assert home.recall(OTHER, 0, "train", "a") is None
-    assert home.recall(RUN, 0, "evaluate", "a") is None
-    home.remember(RUN, 0, "train", digest="b", reply="second", payload=b"2")
-    assert home.recall(RUN, 0, "train", "b") == ("second", b"2")
+    home.release(RUN, 0, 1, KeptReply("train", "a", "first", b"1"))
+    assert home.kept(RUN, "train", "b") is None
+    assert home.kept(OTHER, "train", "a") is None
+    assert home.kept(RUN, "evaluate", "a") is None
+    second = KeptReply("train", "b", "second", b"2")
+    home.release(RUN, 0, 2, second)
+    assert home.kept(RUN, "train", "b") == second
+
+
+def test_a_run_keeps_its_experiment_and_its_index(home: ClientHome) -> None:
+    home.bind(RUN, "a" * 64)
+    home.bind(RUN, "a" * 64, 3)
+    home.bind(RUN, "a" * 64)
+    with pytest.raises(ReplayedSession):
+        home.bind(RUN, "b" * 64)
+    with pytest.raises(ReplayedSession):
+        home.bind(RUN, "a" * 64, 4)
+    home.bind(OTHER, "b" * 64, 4)
 
 
 KILLED_AFTER = """
@@ -146,7 +161,7 @@ def test_what_is_kept_can_be_read_by_its_owner_alone(tmp_path: Path) -> None:
         folder.mkdir(mode=0o755)
         home = ClientHome(folder)
         home.save_state(RUN, 0, 1, state(1), 0)
-        home.remember(RUN, 0, "train", digest="a", reply="{}", payload=b"update")
+        home.release(RUN, 0, 1, KeptReply("train", "a", "{}", b"update"))
         home.close()
     finally:
         os.umask(before)

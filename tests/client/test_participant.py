@@ -64,7 +64,7 @@ def test_a_model_of_another_length_is_refused(home: ClientHome, change: int | st
     wrong = {"twice": content * 2, "empty": b""}.get(str(change), content + b"\0" * 8)
     if isinstance(change, int):
         wrong = (content + bytes(8))[: len(content) + change]
-    with pytest.raises(DecodeError, match="expected 1 vectors of 650"):
+    with pytest.raises(DecodeError, match="expected 2600"):
         taking.answer(request(made, wrong), wrong)
 
 
@@ -222,7 +222,7 @@ def test_an_error_becomes_a_reply_that_names_it(home: ClientHome) -> None:
     assert reply.answers(request(made, content))
 
 
-def test_under_privacy_a_failure_is_told_by_its_name_alone(home: ClientHome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_told_of_an_error_is_the_callers_choice(home: ClientHome, monkeypatch: pytest.MonkeyPatch) -> None:
     from leptonic.errors import DataError
 
     made = private_experiment()
@@ -233,7 +233,7 @@ def test_under_privacy_a_failure_is_told_by_its_name_alone(home: ClientHome, mon
         raise DataError("row 17: 'Jane Doe' is not a number")
 
     monkeypatch.setattr(taking.trainer, "train", fail)
-    reply, _ = respond(taking, request(made, content), content)
+    reply, _ = respond(taking, request(made, content), content, told=lambda error: type(error).__name__)
     assert reply.status == "failed"
     assert reply.detail == "DataError"
 

@@ -162,7 +162,7 @@ LIES: dict[str, Lie] = {
 def test_a_lie_is_invalid_and_harms_no_other(lie: str) -> None:
     step = Step(3)
     step.script(0, lambda request, _: [LIES[lie](request)])
-    asked = step.ask()
+    asked = step.ask(deadline=0.5)
     assert statuses(asked) == {0: "invalid", 1: "counted", 2: "counted"}
     assert sorted(step.taken) == [1, 2]
 
@@ -185,7 +185,7 @@ def test_a_payload_that_is_changed_on_the_way_is_invalid() -> None:
 def test_junk_is_invalid(junk: dict[str, bytes]) -> None:
     step = Step(1)
     step.script(0, lambda *_: [RecordDict({"leptonic": ConfigRecord(dict(junk))})])
-    assert statuses(step.ask()) == {0: "invalid"}
+    assert statuses(step.ask(deadline=0.05)) == {0: "invalid"}
 
 
 def test_a_second_reply_is_not_counted_twice() -> None:

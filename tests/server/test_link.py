@@ -253,7 +253,7 @@ def exchange_with(grid: LinkGrid, clients: list[Client]) -> Exchange:
     return Exchange(grid, members, run=RUN, experiment=EXPERIMENT)
 
 
-def ask(exchange: Exchange, clients: list[Client], *, deadline: float, wanted: int | None = None) -> dict[int, str]:
+def ask(exchange: Exchange, clients: list[Client], *, deadline: float, expected: int = 4) -> dict[int, str]:
     asked = exchange.ask(
         "train",
         round_number=1,
@@ -261,7 +261,7 @@ def ask(exchange: Exchange, clients: list[Client], *, deadline: float, wanted: i
         cohort=[one.index for one in clients],
         content=b"model",
         expected=expected,
-        wanted=len(clients) if wanted is None else wanted,
+        wanted=len(clients),
         deadline=deadline,
         take=lambda *_: None,
         on_client=lambda _: None,
