@@ -34,6 +34,8 @@ LONGEST_WAIT = 0.25
 SHORTEST_WAIT = 0.005
 REFRESH_INTERVAL = 2.0
 """Seconds between looks at who is reachable while a step waits."""
+MOST_FORGERIES = 3
+"""How often in a step a client is asked anew because somebody else had answered for it."""
 LONGEST_TTL = 7 * 24 * 3600.0
 EXPIRY_MARGIN = 60.0
 """Seconds that a message outlives its step's deadline on the link."""
@@ -131,7 +133,7 @@ class Exchange:
             judge = Judge(self._grid.payloads, self._members, asked, expected, take)
             self._collect(waiting, asked, judge, wanted=wanted, deadline=deadline, on_client=on_client)
         finally:
-            self._grid.abandon(list(waiting.pending))
+            self._grid.abandon([*waiting.pending, *waiting.stale])
             self._grid.payloads.release(payload)
         return asked
 
@@ -148,15 +150,22 @@ class Exchange:
         started = refreshed = time.monotonic()
         wait = SHORTEST_WAIT
         while waiting.pending and judge.taken < wanted and (now := time.monotonic()) - started < deadline:
-            replies = list(self._grid.pull_messages(list(waiting.pending)))
-            for message in replies:
+            progress = False
+            for message in self._grid.pull_messages(list(waiting.pending)):
                 request = waiting.pending.get(message.metadata.reply_to_message_id)
-                record = None if request is None else judge(message, request, full=judge.taken >= wanted)
-                if record is not None:
+                if request is None:
+                    continue
+                if message.has_error() and waiting.is_one_of_many(request):
                     del waiting.pending[message.metadata.reply_to_message_id]
-                    asked.records[record.client] = record
-                    on_client(record)
-            if replies:
+                    continue
+                record = judge(message, request, full=judge.taken >= wanted)
+                asked.records[record.client] = record
+                progress = True
+                if judge.forged and waiting.ask_again(request):
+                    continue
+                waiting.settle(message.metadata.reply_to_message_id)
+                on_client(record)
+            if progress:
                 wait = SHORTEST_WAIT
                 continue
             if now - refreshed > REFRESH_INTERVAL:
@@ -175,22 +184,19 @@ class Judge:
         self._payloads, self._members, self._asked = payloads, members, asked
         self._expected, self._take = expected, take
         self.taken = 0
+        self.forged = False
 
-    def __call__(self, message: Message, request: Request, *, full: bool) -> ClientRecord | None:
-        """The record of a reply; None if it is not the client's word, so that the client's own is waited for.
-
-        full: no more are wanted.
-        """
-        client = request.client
+    def __call__(self, message: Message, request: Request, *, full: bool) -> ClientRecord:
+        """The record of a reply. full: no more are wanted. ``forged`` then says if it was not the client's."""
+        client, self.forged = request.client, False
         if message.has_error():
             return ClientRecord(client, "lost", message.error.reason or "the link lost the message")
         try:
             self._asked.bytes_up += record_bytes(message.content)
             reply, content = self._open(message, request)
         except BadSignature as error:
-            # Whoever knows a message's name can answer it: a forged reply must not shut out the real one.
-            self._asked.records[client] = ClientRecord(client, "invalid", f"BadSignature: {error}")
-            return None
+            self.forged = True
+            return ClientRecord(client, "invalid", f"BadSignature: {error}")
         except ProtocolError as error:
             return ClientRecord(client, "invalid", f"{type(error).__name__}: {error}")
         if reply.status != "done" or full:
@@ -229,6 +235,8 @@ class Waiting:
         self._grid, self._members, self._content, self._asked = grid, members, content, asked
         self._ttl = min(deadline, LONGEST_TTL) + EXPIRY_MARGIN
         self._nodes: dict[int, int] = {}
+        self._forged: list[int] = []
+        self.stale: list[str] = []
         self.pending: dict[str, Request] = {}
 
     def send(self, requests: Iterable[Request]) -> None:
@@ -249,6 +257,32 @@ class Waiting:
             reachable.append(request)
         if messages:
             self.pending |= dict(zip(self._grid.push_messages(messages), reachable, strict=True))
+
+    def settle(self, answered: str) -> None:
+        """Wait no more for the client that answered this message, under whatever names it was asked."""
+        for name in self._names(self.pending[answered]):
+            del self.pending[name]
+            if name != answered:
+                self.stale.append(name)
+
+    def is_one_of_many(self, request: Request) -> bool:
+        """Whether this client was asked more than once, so that another message may still bring its answer."""
+        return len(self._names(request)) > 1
+
+    def _names(self, request: Request) -> list[str]:
+        return [name for name, asked in self.pending.items() if asked.client == request.client]
+
+    def ask_again(self, request: Request) -> bool:
+        """Ask a client anew whose message somebody else has answered; False after some times.
+
+        Whoever knows a message's name can answer it, and the link may then take no other answer: a forged reply
+        must not shut out the client's own.
+        """
+        if self._forged.count(request.client) >= MOST_FORGERIES:
+            return False
+        self._forged.append(request.client)
+        self.send([request])
+        return True
 
     def ask_the_returned(self) -> None:
         """Ask those clients again who came back under another node, since what the old one pulled is lost."""

@@ -40,6 +40,7 @@ from leptonic_server.gate import SECRET_HEADER
 
 __all__ = ["SuperLink"]
 
+LARGE_BLOCK = 1024 * 1024
 POLL_INTERVAL = 0.05
 START_TIMEOUT = 60.0
 HEARTBEAT_INTERVAL = 10.0
@@ -177,6 +178,9 @@ def _start(host: str, port: int, folder: Path, secret: str, log: Any) -> subproc
         "FLWR_HOME": str(folder / "flower"),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
+        # glibc: blocks of this size go back to the system when they are freed. It would raise the threshold by
+        # itself, and then keep a forgotten payload's memory in the pool of whichever thread had stored it.
+        "MALLOC_MMAP_THRESHOLD_": str(LARGE_BLOCK),
     }
     command = [sys.executable, "-m", "leptonic_server.gate", "--host", host, "--port", str(port), "--insecure"]
     command += ["--isolation", "process", "--disable-runtime-dependency-installation"]

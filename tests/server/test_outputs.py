@@ -119,6 +119,7 @@ def test_the_result_adds_up_what_was_committed(store: RunStore) -> None:
     assert json.loads(result.to_json()).keys() == {
         "accuracy",
         "best_accuracy",
+        "seeded_noise",
         "model_sha256",
         "rounds",
         "seconds",
