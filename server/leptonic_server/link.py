@@ -132,8 +132,10 @@ class LinkGrid(Grid):  # type: ignore[misc]
             return lost
         try:
             self._confirm(self._judged)
-            request = PullAppMessagesRequest(message_ids=[*wanted, *self._abandoned])
-            answer = self._link.runtime.PullMessages(request)
+            # The link would call a message unknown whose reply was pulled, and is still arriving.
+            arriving = {reply.metadata.reply_to_message_id for reply in self._arriving}
+            names = [name for name in (*wanted, *self._abandoned) if name not in arriving]
+            answer = self._link.runtime.PullMessages(PullAppMessagesRequest(message_ids=names))
             trees = (bool(tree.children) for tree in answer.message_object_trees)
             replies = [message_from_proto(proto) for proto in answer.messages_list]
             come = [reply for reply, large in zip(replies, trees, strict=True) if self._wanted(reply, large=large)]
