@@ -116,11 +116,10 @@ def coordinate(address: str, clients: int, parameters: int, folder: Path, *, aft
         attempt=1,
         cohort=range(clients),
         content=b"",
-        counted={},
+        expected=pipeline.encoded_length,
         wanted=clients,
         deadline=DEADLINE,
         take=take,
-        on_client=lambda _: None,
     )
     mean = total.result().vectors["model"]
     outcome = {
