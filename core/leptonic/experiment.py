@@ -186,7 +186,7 @@ class Task(Settings):
             return kind
         close = difflib.get_close_matches(kind, TASKS, n=1)
         meant = f" (did you mean '{close[0]}'?)" if close else ""
-        raise ValueError(f"{kind!r} is not known{meant}; allowed: {', '.join(TASKS)}, package.module:factory")
+        raise ValueError(f"not known{meant}; allowed: {', '.join(TASKS)}, package.module:factory")
 
 
 class Federation(Settings):

@@ -103,6 +103,8 @@ def _describe(detail: ErrorDetails) -> str:
         found = "not set" if chosen is None else f"{chosen!r} is not known{_did_you_mean(str(chosen), allowed)}"
         return f"{where}.{key}: {found}; allowed: {', '.join(allowed)}"
     message = detail["msg"].removeprefix("Value error, ")
+    if kind == "value_error" and isinstance(value, str | int | float):
+        return f"{where} = {_shown(value)}: {message}"
     if kind == "value_error":
         return f"{where}: {message}" if path else message
     return f"{where} = {_shown(value)}: {message[0].lower()}{message[1:]}{_hint(detail, value)}"
