@@ -2,8 +2,10 @@
 
 10 parties, all take part, 50 rounds of 10 local epochs, batch 64, SGD with rate .01, momentum .9 and weight
 decay 1e-5, LeNet; the best test accuracy over rounds. Source: Li et al. 2022, arXiv 2102.02079; the
-published figures are those of Flower's replication. Each run is stored as JSON under
-docs/results/niid_bench/, and the table is written from what is stored.
+published figures are those of Flower's replication. One thread for each cell, so that several cells can run
+side by side; one takes an hour or more. A cell that was broken off goes on where it stopped (runs/niid_bench/).
+Each finished cell is stored as JSON under docs/results/niid_bench/, and the table is written from what is
+stored.
 
     python benchmarks/niid_bench.py --dataset fashion-mnist --partition dirichlet:0.5 --algorithm fedavg --seeds 1
     python benchmarks/niid_bench.py --table
@@ -14,7 +16,6 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent))
 from reporting import RESULTS, Figure, arguments, machine, report, versions
@@ -59,7 +60,7 @@ def experiment(dataset: str, partition: str, algorithm: str, *, seed: int, round
                 "learning_rate": 0.01,
                 "momentum": 0.9,
                 "weight_decay": 1e-5,
-                "threads": 2,
+                "threads": 1,
             },
             "algorithm": {"name": algorithm},
             "outputs": {"report": False, "tensorboard": False},
@@ -67,19 +68,17 @@ def experiment(dataset: str, partition: str, algorithm: str, *, seed: int, round
     )
 
 
-def run(settings: Experiment) -> dict[str, object]:
+def run(settings: Experiment, folder: Path) -> dict[str, object]:
     """Simulate one cell; its best and last accuracy in percent, and accuracy by round."""
-    started = time.time()
-    with TemporaryDirectory() as folder:
-        result = simulate(settings, folder=Path(folder) / "run")
-        store = RunStore(Path(folder) / "run")
-        curve = [round(100 * record.metrics["accuracy"], 2) for record in store.rounds()]
-        store.close()
+    result = simulate(settings, folder=folder, resume=folder.exists())
+    store = RunStore(folder)
+    curve = [round(100 * record.metrics["accuracy"], 2) for record in store.rounds()]
+    store.close()
     return {
         "best": max(curve),
         "last": curve[-1],
         "curve": curve,
-        "seconds": round(time.time() - started),
+        "seconds": round(result.seconds),
         "model_sha256": result.model_sha256,
         "experiment": settings.model_dump(mode="json"),
         "machine": machine(),
@@ -97,7 +96,7 @@ def table() -> str:
         "# Label skew: NIID-Bench's setting",
         "",
         "10 parties, all take part, 50 rounds, 10 local epochs, batch 64, SGD .01, momentum .9, weight decay 1e-5,",
-        "LeNet, two threads.",
+        "LeNet.",
         "Best test accuracy over rounds in percent, mean over the stored seeds (their number in brackets);",
         "behind the stroke the figure of Flower's published replication (3 seeds).",
         "Written by `python benchmarks/niid_bench.py --table` from `docs/results/niid_bench/*.json`.",
@@ -128,7 +127,9 @@ def main() -> None:
     for seed in () if options.table else range(1, options.seeds + 1):
         rounds, epochs = (2, 1) if options.quick else (50, 10)
         cell = (options.dataset, options.partition, options.algorithm)
-        outcome = run(experiment(*cell, seed=seed, rounds=rounds, epochs=epochs))
+        name = f"{'-'.join(cell)}-{seed}".replace(":", "")
+        folder = Path("runs", "niid_bench", f"{name}{'-quick' * options.quick}")
+        outcome = run(experiment(*cell, seed=seed, rounds=rounds, epochs=epochs), folder)
         outcome |= {"dataset": cell[0], "partition": cell[1], "algorithm": cell[2], "seed": seed}
         published = PUBLISHED.get(cell[:2], {}).get(cell[2])
         aimed = cell == ("fashion-mnist", "dirichlet:0.5", "fedavg") and not options.quick
@@ -146,8 +147,7 @@ def main() -> None:
         )
         if not options.quick:
             STORE.mkdir(parents=True, exist_ok=True)
-            name = f"{'-'.join(cell)}-{seed}.json".replace(":", "")
-            (STORE / name).write_text(json.dumps(outcome, indent=1) + "\n")
+            (STORE / f"{name}.json").write_text(json.dumps(outcome, indent=1) + "\n")
     if not options.quick:
         (RESULTS / "niid_bench.md").write_text(table())
     report("niid_bench", figures, started=started, store=False, as_json=options.json)

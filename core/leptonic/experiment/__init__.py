@@ -1,0 +1,100 @@
+"""The experiment file's settings: frozen, validated, the same on both sides.
+
+One class per section; a choice (a model, an algorithm, a partition, ...) is a class of its own, so that a
+key which does not belong to the choice is refused. :mod:`leptonic.experiment_file` reads and reports;
+this module only says what is allowed. Nothing heavy is imported here.
+"""
+
+from leptonic.experiment.aggregation import (
+    Aggregation,
+    GeometricMedianRule,
+    KrumRule,
+    MeanRule,
+    MedianRule,
+    TrimmedMeanRule,
+)
+from leptonic.experiment.algorithm import (
+    Algorithm,
+    FedAvg,
+    FedDyn,
+    FedNova,
+    FedProx,
+    Scaffold,
+    ServerAdaptive,
+    ServerOptimizer,
+    ServerSgd,
+)
+from leptonic.experiment.data import CatalogueData, Data, OwnData, Task
+from leptonic.experiment.federation import (
+    ClassesPerClient,
+    Dirichlet,
+    Federation,
+    Iid,
+    NaturalPartition,
+    Partition,
+    QuantitySkew,
+)
+from leptonic.experiment.model import Cnn, LeNet, Logistic, Mlp, Model, OwnModel, ResNet
+from leptonic.experiment.privacy import Privacy
+from leptonic.experiment.running import Evaluation, Outputs, Simulation
+from leptonic.experiment.settings import (
+    ENTRY_PATTERN,
+    Entry,
+    Fraction,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+)
+from leptonic.experiment.training import Schedule, Training
+from leptonic.experiment.whole import Experiment
+
+__all__ = [
+    "Aggregation",
+    "Algorithm",
+    "CatalogueData",
+    "ClassesPerClient",
+    "Cnn",
+    "Data",
+    "Dirichlet",
+    "ENTRY_PATTERN",
+    "Entry",
+    "Evaluation",
+    "Experiment",
+    "FedAvg",
+    "FedDyn",
+    "FedNova",
+    "FedProx",
+    "Federation",
+    "Fraction",
+    "GeometricMedianRule",
+    "Iid",
+    "KrumRule",
+    "LeNet",
+    "Logistic",
+    "MeanRule",
+    "MedianRule",
+    "Mlp",
+    "Model",
+    "NaturalPartition",
+    "NonNegativeFloat",
+    "Outputs",
+    "OwnData",
+    "OwnModel",
+    "Partition",
+    "PositiveFloat",
+    "PositiveInt",
+    "Privacy",
+    "QuantitySkew",
+    "ResNet",
+    "Scaffold",
+    "Schedule",
+    "ServerAdaptive",
+    "ServerOptimizer",
+    "ServerSgd",
+    "Settings",
+    "Simulation",
+    "Task",
+    "Training",
+    "TrimmedMeanRule",
+]

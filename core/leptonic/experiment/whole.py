@@ -1,0 +1,55 @@
+"""The experiment: all sections together, and what both sides must share of them."""
+
+import hashlib
+import json
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from leptonic.experiment.aggregation import Aggregation, MeanRule
+from leptonic.experiment.algorithm import Algorithm, FedAvg, ServerOptimizer, ServerSgd
+from leptonic.experiment.combinations import check
+from leptonic.experiment.data import CatalogueData, Data, Task
+from leptonic.experiment.federation import Federation
+from leptonic.experiment.model import LeNet, Model
+from leptonic.experiment.privacy import Privacy
+from leptonic.experiment.running import Evaluation, Outputs, Simulation
+from leptonic.experiment.settings import Settings
+from leptonic.experiment.training import Training
+
+__all__ = ["Experiment"]
+
+
+class Experiment(Settings):
+    """One experiment: what is trained, by whom, under which protections."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    data: Data = CatalogueData()
+    task: Task = Task()
+    model: Model = LeNet(name="lenet")
+    federation: Federation = Federation()
+    training: Training = Training()
+    algorithm: Algorithm = FedAvg(name="fedavg")
+    server_optimizer: ServerOptimizer = ServerSgd(name="sgd")
+    aggregation: Aggregation = MeanRule(rule="mean")
+    privacy: Privacy | None = None
+    evaluation: Evaluation = Evaluation()
+    outputs: Outputs = Outputs()
+    simulation: Simulation = Simulation()
+
+    @property
+    def canonical(self) -> bytes:
+        """The content that both sides must share, as canonical JSON; outputs and engine left out."""
+        content = self.model_dump(mode="json", exclude={"outputs", "simulation"})
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of :attr:`canonical`, hexadecimal."""
+        return hashlib.sha256(self.canonical).hexdigest()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        check(self)
+        return self
