@@ -13,6 +13,7 @@ from leptonic.errors import ExperimentError, RunError
 from leptonic.experiment import Training
 from leptonic.parameters import Layout
 from leptonic.tasks import Task
+from leptonic.tasks.evaluation import totalled
 from leptonic_client.data import LocalData
 
 __all__ = ["Corrector", "optimizer_for", "plain_steps"]
@@ -113,9 +114,9 @@ def plain_steps(
             features, labels = (tensor.to(device) for tensor in data.batch(part))
             with precision.autocast():
                 output = model(features)
-                loss = task.loss(output, labels) * (len(part) / len(chosen))
+                loss = task.losses(output, labels).sum() / len(chosen)
             scaler.scale(loss).backward()
-            totals += task.sums(output, labels).cpu()
+            totals += totalled(task.measures(output, labels))
         scaler.unscale_(optimizer)
         if training.gradient_clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, training.gradient_clip_norm)

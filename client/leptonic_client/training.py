@@ -132,7 +132,7 @@ class LocalTrainer:
             sampling=protection.sampling,
         ) as private:
             for batch, target in private.batches():
-                self.task.loss(self.model(batch.to(self.device)), target.to(self.device)).backward()
+                self.task.losses(self.model(batch.to(self.device)), target.to(self.device)).mean().backward()
                 private.step(correct)
         return protection.plan.steps_per_round
 

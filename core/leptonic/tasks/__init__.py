@@ -30,16 +30,16 @@ class Task(Protocol):
         """Raise DataError, naming ``source`` and the row, unless the examples suit the task."""
         ...
 
-    def loss(self, output: "Tensor", labels: "Tensor") -> "Tensor":
-        """Mean loss over the batch, a scalar.
+    def losses(self, output: "Tensor", labels: "Tensor") -> "Tensor":
+        """The loss of each example, (n,), of which training takes the mean; n may be 0.
 
-        It must be the mean of per-example losses, each of one example alone: what couples the examples of a
-        batch breaks the bound that example-level privacy puts on each of them.
+        Each must be of its example alone: what couples the examples of a batch breaks the bound that
+        example-level privacy puts on each of them, and the simulation's engines, which batch over clients.
         """
         ...
 
-    def sums(self, output: "Tensor", labels: "Tensor") -> "Tensor":
-        """Each metric summed over the batch, without gradient. Returns (len(metric_names),) float64."""
+    def measures(self, output: "Tensor", labels: "Tensor") -> "Tensor":
+        """Each metric of each example, without gradient. Returns (len(metric_names), n) float32."""
         ...
 
     def summary(self, sums: Mapping[str, float], examples: float) -> dict[str, float]:
@@ -64,7 +64,7 @@ def task_for(settings: experiment.Task, spec: DataSpec) -> Task:
 def _own(kind: str, spec: DataSpec) -> Task:
     task = entry.call(kind, spec, what="task.kind")
     if not isinstance(task, Task):
-        needed = "metric_names, check, loss, sums, summary"
+        needed = "metric_names, check, losses, measures, summary"
         raise ExperimentError(f"task.kind = {kind!r}: the factory returned no task; a task has {needed}")
     names = task.metric_names
     if not isinstance(names, tuple) or len(set(names)) != len(names) or "examples" in names:

@@ -34,19 +34,15 @@ class _Classification:
         """Raise DataError, naming ``source`` and the row, unless the examples keep the contract."""
         examples.check(self.spec, source)
 
-    def loss(self, output: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy in nats over the batch; NaN, with zero gradients, for an empty batch."""
-        return F.cross_entropy(self._checked(output), labels)
+    def losses(self, output: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropies in nats, (n,)."""
+        return F.cross_entropy(self._checked(output), labels, reduction="none")
 
-    def sums(self, output: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropies in nats and correct answers, summed over the batch. Returns (2,) float64."""
+    def measures(self, output: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropies in nats, and 1 for a correct answer. Returns (2, n) float32."""
         logits = self._checked(output).detach().float()
         losses = F.cross_entropy(logits, labels, reduction="none")
-        correct = (logits.argmax(dim=1) == labels).float()
-        each = torch.stack([losses, correct])
-        if each.device.type == "mps":  # has no float64
-            each = each.cpu()
-        return each.sum(dim=1, dtype=torch.float64)
+        return torch.stack([losses, (logits.argmax(dim=1) == labels).float()])
 
     def summary(self, sums: Mapping[str, float], examples: float) -> dict[str, float]:
         """Mean loss and accuracy; empty where there were no examples, since neither is then defined."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from leptonic.tasks import Task
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "totalled"]
 
 
 def evaluate(
@@ -29,9 +29,16 @@ def evaluate(
     with _evaluation_mode(model), torch.no_grad():
         for start in range(0, len(labels), batch_size):
             rows = slice(start, start + batch_size)
-            parts.append(task.sums(model(features[rows].to(device)), labels[rows].to(device)))
+            measures = task.measures(model(features[rows].to(device)), labels[rows].to(device))
+            parts.append(totalled(measures))
     totals = torch.stack(parts).sum(dim=0).tolist() if parts else [0.0] * len(task.metric_names)
     return {**dict(zip(task.metric_names, totals, strict=True)), "examples": float(len(labels))}
+
+
+def totalled(measures: Tensor) -> Tensor:
+    """Measures (m, n) summed over their examples, (m,) float64 on the CPU: MPS has no float64."""
+    measures = measures.cpu() if measures.device.type == "mps" else measures
+    return measures.sum(dim=1, dtype=torch.float64).cpu()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from leptonic.data.examples import DataSpec, Examples
 from leptonic.errors import DataError, ExperimentError
 from leptonic.tasks import Task, task_for
 from leptonic.tasks.classification import ImageClassification, TabularClassification
+from leptonic.tasks.evaluation import totalled
 
 IMAGES = DataSpec(shape=(1, 2, 2), classes=10)
 TABLE = DataSpec(shape=(4,), classes=10)
@@ -28,29 +29,28 @@ def reference(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, int]:
 
 @given(n=st.integers(0, 70), scale=st.sampled_from([0.1, 3.0, 60.0]), seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=40, deadline=None)
-def test_sums_and_loss_agree_with_numpy(n: int, scale: float, seed: int) -> None:
+def test_losses_and_measures_agree_with_numpy(n: int, scale: float, seed: int) -> None:
     draws = np.random.default_rng(seed)
     logits = (scale * draws.standard_normal((n, 10))).astype(np.float32)
     labels = draws.integers(0, 10, n)
     losses, correct = reference(logits, labels)
     task = TabularClassification(TABLE)
-    sums = task.sums(torch.from_numpy(logits), torch.from_numpy(labels))
+    measures = task.measures(torch.from_numpy(logits), torch.from_numpy(labels))
+    assert measures.shape == (len(task.metric_names), n)
+    sums = totalled(measures)
     assert sums.dtype == torch.float64
-    assert sums.shape == (len(task.metric_names),)
     assert task.metric_names == ("loss", "correct")
     assert sums[0].item() == pytest.approx(losses.sum(), rel=1e-5, abs=1e-4)
     assert sums[1].item() == correct
-    if n:
-        mean = task.loss(torch.from_numpy(logits), torch.from_numpy(labels)).item()
-        assert mean == pytest.approx(losses.mean(), rel=1e-5, abs=1e-5)
+    each = task.losses(torch.from_numpy(logits), torch.from_numpy(labels))
+    np.testing.assert_allclose(each.numpy(), losses, rtol=1e-5, atol=1e-5)
 
 
-def test_sums_carry_no_gradient_and_accept_half_precision() -> None:
+def test_measures_carry_no_gradient_and_accept_half_precision() -> None:
     logits = torch.eye(10, requires_grad=True)
-    sums = ImageClassification(IMAGES).sums(logits, torch.arange(10))
-    assert not sums.requires_grad
-    half = ImageClassification(IMAGES).sums(logits.bfloat16(), torch.arange(10))
-    assert half.tolist() == pytest.approx([10 * (np.log(np.e + 9) - 1), 10], rel=1e-6)
+    assert not ImageClassification(IMAGES).measures(logits, torch.arange(10)).requires_grad
+    half = ImageClassification(IMAGES).measures(logits.bfloat16(), torch.arange(10))
+    assert totalled(half).tolist() == pytest.approx([10 * (np.log(np.e + 9) - 1), 10], rel=1e-6)
 
 
 def test_the_gradient_of_one_example_does_not_depend_on_the_others() -> None:
@@ -61,7 +61,7 @@ def test_the_gradient_of_one_example_does_not_depend_on_the_others() -> None:
     gradients = []
     for batch in (first, second):
         logits = batch.clone().requires_grad_()
-        task.loss(logits, labels).backward()  # type: ignore[no-untyped-call]
+        task.losses(logits, labels).mean().backward()  # type: ignore[no-untyped-call]
         assert logits.grad is not None
         gradients.append(logits.grad)
     assert torch.equal(gradients[0][0], gradients[1][0])
@@ -71,7 +71,7 @@ def test_the_gradient_of_one_example_does_not_depend_on_the_others() -> None:
 
 def test_an_empty_batch_gives_no_gradient() -> None:
     task, model = TabularClassification(TABLE), torch.nn.Linear(4, 10)
-    task.loss(model(torch.zeros(0, 4)), torch.zeros(0, dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]
+    task.losses(model(torch.zeros(0, 4)), torch.zeros(0, dtype=torch.int64)).mean().backward()  # type: ignore[no-untyped-call]
     assert model.weight.grad is not None
     assert torch.equal(model.weight.grad, torch.zeros(10, 4))
 
@@ -85,7 +85,7 @@ def test_summary() -> None:
 @pytest.mark.parametrize("shape", [(4, 11), (4,), (4, 10, 1)])
 def test_an_output_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     task, labels = ImageClassification(IMAGES), torch.zeros(4, dtype=torch.int64)
-    for method in (task.loss, task.sums):
+    for method in (task.losses, task.measures):
         with pytest.raises(ExperimentError, match=r"task has 10 classes: return logits \[n, 10\]"):
             method(torch.zeros(shape), labels)
 
