@@ -14,12 +14,13 @@ from leptonic import randomness
 from leptonic.errors import DecodeError, LeptonicError, PrivacyError, ProtocolError, VersionMismatch
 from leptonic.pipeline import encode_scalars
 from leptonic.privacy.accounting import ExamplePlan, epsilon_spent, plan
+from leptonic.update import LocalUpdate
 from leptonic.wire import Payload, Reply, Request
 from leptonic_client.data import LocalData
 from leptonic_client.home import ClientHome
-from leptonic_client.training import LocalTrainer, Protection
+from leptonic_client.training import LocalTrainer, LocalWork, Protection
 
-__all__ = ["Participant", "reply_to", "respond"]
+__all__ = ["Answer", "Participant", "failure", "reply_to", "respond", "success"]
 
 DETAIL_LIMIT = 1000
 
@@ -64,6 +65,34 @@ class Participant:
 
     def answer(self, request: Request, content: bytes | memoryview) -> Answer:
         """Do what ``request`` asks. Raises the named error of whatever is wrong."""
+        if request.step == "train":
+            work = self.prepare(request, content)
+            return self.contribute(request, work, self.trainer.train(work))
+        self._check(request, content)
+        return self._evaluate(content)
+
+    def prepare(self, request: Request, content: bytes | memoryview) -> LocalWork:
+        """The training that a request asks for; under privacy its release is reserved from here on."""
+        self._check(request, content)
+        algorithm = self.trainer.algorithm
+        model, *rest = np.frombuffer(content, dtype="<f4").reshape(-1, self.trainer.layout.size)
+        return LocalWork(
+            client=self.index,
+            round_number=request.round,
+            data=self.data,
+            start=model,
+            sent=dict(zip(algorithm.broadcast, rest, strict=True)),
+            state=self.home.load_state(request.run, self.index, request.counted) if algorithm.stateful else {},
+            protection=self._protect(request),
+        )
+
+    def contribute(self, request: Request, work: LocalWork, update: LocalUpdate) -> Answer:
+        """Encode the outcome of the work, and keep the algorithm's state."""
+        encoded = self.trainer.pipeline.encode(update).to_bytes()
+        self.home.save_state(request.run, self.index, request.round, update.state, request.counted)
+        return Answer(encoded, work.protection.epsilon if work.protection else None)
+
+    def _check(self, request: Request, content: bytes | memoryview) -> None:
         if request.experiment != self.trainer.experiment.hash:
             raise VersionMismatch("the request belongs to another experiment than the one this client joined")
         if request.client != self.index:
@@ -73,37 +102,22 @@ class Participant:
         if len(content) != self.expected_length(request):
             expected = self.expected_length(request)
             raise DecodeError(f"the request carries {len(content)} bytes, expected {expected}")
-        return self._train(request, content) if request.step == "train" else self._evaluate(content)
 
     def expected_length(self, request: Request) -> int:
         """Bytes of the payload that such a request must carry: the model, and to train the broadcast vectors."""
         vectors = 1 + len(self.trainer.algorithm.broadcast) if request.step == "train" else 1
         return 4 * vectors * self.trainer.layout.size
 
-    def _train(self, request: Request, content: bytes | memoryview) -> Answer:
-        algorithm = self.trainer.algorithm
-        model, *rest = np.frombuffer(content, dtype="<f4").reshape(-1, self.trainer.layout.size)
-        protection, epsilon = self._protect(request)
-        state = self.home.load_state(request.run, self.index, request.counted) if algorithm.stateful else {}
-        update = self.trainer.train(
-            self.data,
-            start=model,
-            sent=dict(zip(algorithm.broadcast, rest, strict=True)),
-            state=state,
-            round_number=request.round,
-            client=self.index,
-            protection=protection,
-        )
-        encoded = self.trainer.pipeline.encode(update).to_bytes()
-        self.home.save_state(request.run, self.index, request.round, update.state, request.counted)
-        return Answer(encoded, epsilon)
-
-    def _protect(self, request: Request) -> tuple[Protection | None, float | None]:
+    def _protect(self, request: Request) -> Protection | None:
         if self.plan is None:
-            return None, None
+            return None
         rounds = self.home.reserve(request.run, self.index, request.round, self.plan.releases)
-        streams = (self._stream("noise", request.round), self._stream("sampling", request.round))
-        return Protection(self.plan, *streams), epsilon_spent(self.plan, rounds)
+        return Protection(
+            plan=self.plan,
+            epsilon=epsilon_spent(self.plan, rounds),
+            noise=self._stream("noise", request.round),
+            sampling=self._stream("sampling", request.round),
+        )
 
     def _stream(self, purpose: str, round_number: int) -> randomness.SecureStream:
         if not self.seeded_noise:
@@ -135,10 +149,19 @@ def respond(
     try:
         answer = participant.answer(request, content)
     except LeptonicError as error:
-        refused = isinstance(error, PrivacyError | ProtocolError)
-        return reply_to(request, "refused" if refused else "failed", detail=told(error)), b""
-    seconds = time.perf_counter() - started
-    return reply_to(request, "done", seconds=seconds, epsilon=answer.epsilon), answer.content
+        return failure(request, error, told(error)), b""
+    return success(request, answer, seconds=time.perf_counter() - started), answer.content
+
+
+def success(request: Request, answer: Answer, *, seconds: float) -> Reply:
+    """The reply that carries an answer."""
+    return reply_to(request, "done", seconds=seconds, epsilon=answer.epsilon)
+
+
+def failure(request: Request, error: LeptonicError, detail: str) -> Reply:
+    """The reply that tells of an error. detail: what the coordinator is told of it."""
+    refused = isinstance(error, PrivacyError | ProtocolError)
+    return reply_to(request, "refused" if refused else "failed", detail=detail)
 
 
 def reply_to(request: Request, status: str, **fields: object) -> Reply:

@@ -1,15 +1,16 @@
 """One client's local work in one round: from the global model to a :class:`LocalUpdate`.
 
-:class:`LocalTrainer` holds what a process needs once (model, task, algorithm); the data, the received
-vectors and the client's state are passed in, and the outcome is returned, so that one trainer serves a
+:class:`LocalTrainer` holds what a process needs once (model, task, algorithm); a :class:`LocalWork` holds the
+data, the received vectors and the client's state, and the outcome is returned, so that one trainer serves a
 node's single client or all clients of a simulation.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from leptonic import models, parameters, randomness
 from leptonic.algorithms import Trained, Work, algorithm_for
@@ -24,18 +25,39 @@ from leptonic.tasks import task_for
 from leptonic.tasks.evaluation import evaluate
 from leptonic.update import LocalUpdate, Vector
 from leptonic_client.data import LocalData, batches, steps_of
-from leptonic_client.steps import Corrector, optimizer_for, plain_steps
+from leptonic_client.steps import Corrector, optimizer_for, plain_steps, trainable
 
-__all__ = ["LocalTrainer", "Protection"]
+__all__ = ["LocalTrainer", "LocalWork", "Protection"]
 
 
 @dataclass(frozen=True)
 class Protection:
-    """Example-level privacy of one round: the client's plan and the streams that protect it."""
+    """Example-level privacy of one round: the client's plan and the streams that protect it.
+
+    epsilon: spent in this run, this round included.
+    """
 
     plan: ExamplePlan
+    epsilon: float
     noise: randomness.SecureStream
     sampling: randomness.SecureStream
+
+
+@dataclass(frozen=True)
+class LocalWork:
+    """One client's training in one round, ready to be done.
+
+    start: the global model, (d,). sent: the algorithm's broadcast vectors. state: what this client kept.
+    round_number: from 1. protection: None without privacy.
+    """
+
+    client: int
+    round_number: int
+    data: LocalData
+    start: Vector
+    sent: Mapping[str, Vector]
+    state: Mapping[str, Vector]
+    protection: Protection | None = None
 
 
 class LocalTrainer:
@@ -52,41 +74,34 @@ class LocalTrainer:
         self.layout = parameters.layout_of(self.model)
         self.pipeline = pipeline_for(experiment, self.layout.size)
 
-    def train(
-        self,
-        data: LocalData,
-        *,
-        start: Vector,
-        sent: Mapping[str, Vector],
-        state: Mapping[str, Vector],
-        round_number: int,
-        client: int,
-        protection: Protection | None = None,
-    ) -> LocalUpdate:
-        """Train from ``start`` (d,) and return the update.
-
-        sent: the algorithm's broadcast vectors. state: what this client kept. round_number: from 1.
-        """
-        if not len(data):
-            raise DataError(f"client {client} has no training examples")
-        settings = self.experiment.training
-        rate = learning_rate(settings, round_number - 1)
-        parameters.from_vector(self.model, start)
-        correct = Corrector(self.model, self.layout, self.algorithm.correction(sent, state))
+    def train(self, work: LocalWork) -> LocalUpdate:
+        """Train from the global model and return the update. Raises DataError for a client without examples."""
+        if not len(work.data):
+            raise DataError(f"client {work.client} has no training examples")
+        parameters.from_vector(self.model, work.start)
+        correct = Corrector(self.model, self.layout, self.algorithm.correction(work.sent, work.state))
         self.model.train()
-        with randomness.torch_stream(self.experiment.seed, "training", client, round_number):
-            if protection is None:
-                examples = float(len(data))
-                steps, metrics = self._plain(data, correct, rate, client, round_number)
+        with randomness.torch_stream(self.experiment.seed, "training", work.client, work.round_number):
+            if work.protection is None:
+                steps, metrics = self._plain(work, correct)
             else:
-                examples = float(protection.plan.public_size)
-                steps, metrics = self._private(data, correct, rate, protection), {}
+                steps, metrics = self._private(work.data, correct, self.rate(work), work.protection), {}
+        return self.update_of(work, parameters.to_vector(self.model) - work.start, steps=steps, metrics=metrics)
+
+    def rate(self, work: LocalWork) -> float:
+        """The learning rate of the work's round."""
+        return learning_rate(self.experiment.training, work.round_number - 1)
+
+    def update_of(self, work: LocalWork, delta: Vector, *, steps: int, metrics: Mapping[str, float]) -> LocalUpdate:
+        """What the algorithm makes of a model that training moved by ``delta`` (d,) in so many steps."""
+        plan = work.protection.plan if work.protection else None
+        examples = float(len(work.data) if plan is None else plan.public_size)
         trained = Trained(
-            delta=parameters.to_vector(self.model) - start,
+            delta=delta,
             weight=self.pipeline.weight_of(examples),
-            work=Work(steps, self._reference_steps(), rate, settings.momentum),
-            sent=sent,
-            state=state,
+            work=Work(steps, self._reference_steps(), self.rate(work), self.experiment.training.momentum),
+            sent=work.sent,
+            state=work.state,
         )
         contributed = self.algorithm.contribute(trained)
         sums = {**contributed.sums, **{f"train_{name}": value for name, value in metrics.items()}}
@@ -98,17 +113,19 @@ class LocalTrainer:
         batch_size = self.experiment.evaluation.batch_size
         return evaluate(self.task, self.model, *data.held_out(), batch_size=batch_size, device=self.device)
 
-    def _plain(
-        self, data: LocalData, correct: Corrector, rate: float, client: int, round_number: int
-    ) -> tuple[int, dict[str, float]]:
+    def order(self, work: LocalWork) -> Iterator[Tensor]:
+        """Positions of each step's examples, without privacy: a stream of the client and the round."""
+        shuffle = randomness.generator(self.experiment.seed, "batches", work.client, work.round_number)
+        return batches(self.experiment.training, len(work.data), shuffle)
+
+    def _plain(self, work: LocalWork, correct: Corrector) -> tuple[int, dict[str, float]]:
         settings = self.experiment.training
-        shuffle = randomness.generator(self.experiment.seed, "batches", client, round_number)
         return plain_steps(
-            data,
-            batches(settings, len(data), shuffle),
+            work.data,
+            self.order(work),
             model=self.model,
             task=self.task,
-            optimizer=optimizer_for(settings, self.model, rate),
+            optimizer=optimizer_for(settings, trainable(self.model), self.rate(work)),
             correct=correct,
             training=settings,
             device=self.device,
@@ -123,7 +140,7 @@ class LocalTrainer:
         warnings.filterwarnings("ignore", message="Full backward hook is firing")
         with private_training(
             self.model,
-            optimizer_for(self.experiment.training, self.model, rate),
+            optimizer_for(self.experiment.training, trainable(self.model), rate),
             features,
             labels,
             plan=protection.plan,

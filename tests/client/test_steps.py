@@ -16,7 +16,7 @@ from leptonic.errors import RunError
 from leptonic.experiment import Training
 from leptonic.tasks import task_for
 from leptonic_client.data import LocalData
-from leptonic_client.steps import Corrector, optimizer_for, plain_steps
+from leptonic_client.steps import Corrector, optimizer_for, plain_steps, trainable
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,7 @@ def run(
         order,
         model=model,
         task=task_for(made.task, spec_of(made.data)),
-        optimizer=optimizer_for(settings, model, settings.learning_rate),
+        optimizer=optimizer_for(settings, trainable(model), settings.learning_rate),
         correct=Corrector(model, parameters.layout_of(model), correction or Correction()),
         training=settings,
         device=CPU,

@@ -14,14 +14,14 @@ from leptonic.experiment import Experiment
 from leptonic.privacy.accounting import plan
 from leptonic.randomness import SecureStream
 from leptonic_client.data import LocalData
-from leptonic_client.training import LocalTrainer, Protection
+from leptonic_client.training import LocalTrainer, LocalWork, Protection
 
 DROPOUT = {"name": "cnn", "channels": [2, 2], "hidden": 8}
 
 
 def train(trainer: LocalTrainer, data: LocalData, **changes: Any) -> Any:
     arguments = {"start": start_of(trainer), "sent": {}, "state": {}, "round_number": 1, "client": 0}
-    return trainer.train(data, **{**arguments, **changes})
+    return trainer.train(LocalWork(data=data, **{**arguments, **changes}))
 
 
 def encoded(trainer: LocalTrainer, data: LocalData, **changes: Any) -> bytes:
@@ -157,7 +157,7 @@ def private_bytes(trainer: LocalTrainer, data: LocalData, made: Experiment, keys
     assert made.privacy is not None
     planned = plan(made.privacy, made.training, public_size=len(data), releases=made.training.rounds)
     streams = (SecureStream(), SecureStream()) if keys is None else (SecureStream(keys[0]), SecureStream(keys[1]))
-    return encoded(trainer, data, protection=Protection(planned, *streams))
+    return encoded(trainer, data, protection=Protection(planned, 1.0, *streams))
 
 
 def test_private_training_is_as_random_as_its_streams_and_tells_nothing_but_the_update() -> None:
