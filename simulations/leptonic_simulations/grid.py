@@ -5,7 +5,7 @@ deployed one. This is the one file of the simulations that touches Flower's inte
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, cast
 
 from flwr.app import Message, RecordDict
@@ -22,8 +22,18 @@ __all__ = ["Engine", "InProcessGrid"]
 class Engine(Protocol):
     """Does the clients' work of a simulation."""
 
-    def answer(self, request: Request, content: bytes | memoryview) -> tuple[Reply, bytes]:
-        """One client's reply to one request."""
+    def answers(
+        self, requests: Sequence[Request], content: bytes | memoryview
+    ) -> Iterator[tuple[Reply, bytes | memoryview]]:
+        """One reply to each of these requests of different clients, which all carry the same content.
+
+        A reply's bytes hold until the next is asked for. Replies that are not asked for need no work. The
+        order of the replies must not depend on the machine where it decides whose update is taken.
+        """
+        ...
+
+    def close(self) -> None:
+        """End what the engine started."""
         ...
 
 
@@ -54,7 +64,7 @@ class MemoryPayloads:
 
 
 class InProcessGrid(Grid):  # type: ignore[misc]
-    """Answers each message when it is pulled, in the order in which they were pushed."""
+    """Answers messages when they are pulled: those of one step together, in the order of the engine."""
 
     def __init__(self, engine: Engine, clients: int) -> None:
         self.payloads = MemoryPayloads()
@@ -63,6 +73,8 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         self._pending: dict[str, Message] = {}
         self._ids = itertools.count()
         self._answered: Payload | None = None
+        self._asked: dict[int, str] = {}
+        self._answers: Iterator[tuple[Reply, bytes | memoryview]] = iter(())
         # Flower's messages name the task, run and node that send them.
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
 
@@ -85,7 +97,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         """Flower's old way of making a message."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
-    def get_node_ids(self) -> Iterable[int]:
+    def get_node_ids(self) -> Sequence[int]:
         """Node ids: the roster index plus 2, since Flower's server is node 1."""
         return range(2, 2 + self._clients)
 
@@ -100,10 +112,15 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         return names
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Do the work of the first queued message that was asked for, and return its reply."""
+        """The next reply to these messages; the work is done only when it is asked for."""
         self._let_go()
-        name = next((name for name in message_ids if name in self._pending), None)
-        return [] if name is None else [self._work(self._pending.pop(name))]
+        if not self._asked:
+            self._begin([name for name in message_ids if name in self._pending])
+        for reply, answer in self._answers:
+            message = self._pending.pop(self._asked.pop(reply.client), None)
+            if message is not None:
+                return [self._reply(message, reply, answer)]
+        return []
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Push, and pull every reply; for Flower's own apps, whose content travels in the messages."""
@@ -115,6 +132,8 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         self._let_go()
         for name in message_ids:
             self._pending.pop(name, None)
+        if not any(name in self._pending for name in self._asked.values()):
+            self._asked, self._answers = {}, iter(())
 
     def _let_go(self) -> None:
         """The reply that was pulled last has been judged: its payload is not needed any more."""
@@ -122,10 +141,22 @@ class InProcessGrid(Grid):  # type: ignore[misc]
             self.payloads.release(self._answered)
             self._answered = None
 
-    def _work(self, message: Message) -> Message:
-        request, content = unpack(message.content, Request)
-        buffer = content if request.payload.kind == "inline" else self.payloads.get(request.payload)
-        reply, answer = self._engine.answer(request, buffer)
+    def _begin(self, names: list[str]) -> None:
+        """Hand those messages to the engine that carry the same content as the first, one of each client."""
+        requests: dict[int, Request] = {}
+        inline, shared = b"", None
+        for name in names:
+            request, content = unpack(self._pending[name].content, Request)
+            if shared is None:
+                shared, inline = request.payload, content
+            if request.payload == shared and request.client not in requests:
+                requests[request.client] = request
+                self._asked[request.client] = name
+        if shared is not None:
+            buffer = inline if shared.kind == "inline" else self.payloads.get(shared)
+            self._answers = self._engine.answers(list(requests.values()), buffer)
+
+    def _reply(self, message: Message, reply: Reply, answer: bytes | memoryview) -> Message:
         self._answered = self.payloads.put(answer)
         reply = reply.model_copy(update={"payload": self._answered})
         return cast(Message, Message(pack(reply), reply_to=message))

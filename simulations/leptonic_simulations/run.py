@@ -1,7 +1,7 @@
 """One simulation from the experiment to its result: the coordinator over the in-process grid."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from leptonic.experiment import Experiment
@@ -10,21 +10,36 @@ from leptonic_server.evaluation import Evaluator
 from leptonic_server.outputs import Outputs, Result
 from leptonic_server.progress import RunListener
 from leptonic_server.run_folder import open_run
+from leptonic_simulations.clients import SimulatedClients
 from leptonic_simulations.grid import InProcessGrid
 from leptonic_simulations.sequential import SequentialEngine
 
 __all__ = ["simulate"]
 
 
-class Everyone:
-    """The members of a simulation: all of them reachable, nobody needs to sign."""
+class Everyone(Mapping[int, int]):
+    """The members of a simulation, client -> node: all of them reachable, nobody needs to sign.
 
-    def __init__(self, grid: InProcessGrid) -> None:
-        self._nodes = dict(enumerate(grid.get_node_ids()))
+    Nothing is stored, so that a million of them cost nothing.
+    """
+
+    def __init__(self, nodes: Sequence[int]) -> None:
+        self._nodes = nodes
+
+    def __getitem__(self, client: int) -> int:
+        if 0 <= client < len(self._nodes):
+            return self._nodes[client]
+        raise KeyError(client)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self._nodes)))
+
+    def __len__(self) -> int:
+        return len(self._nodes)
 
     def online(self) -> Mapping[int, int]:
         """Every client."""
-        return self._nodes
+        return self
 
     def key(self, client: int) -> None:
         """No key: the reply never left this process."""
@@ -41,7 +56,8 @@ def simulate(
     """Run, or with ``resume`` continue, a simulation. See :func:`leptonic_server.run_folder.open_run`."""
     evaluator = Evaluator(experiment)
     with open_run(experiment, layout=evaluator.layout.hash, mode="simulated", folder=folder, resume=resume) as store:
-        engine = SequentialEngine(experiment, store.folder / "clients")
+        clients = SimulatedClients(experiment, store.folder / "clients")
+        engine = SequentialEngine(clients)
         grid = InProcessGrid(engine, experiment.federation.clients)
         outputs = Outputs(experiment, store)
         rounds, done = experiment.training.rounds, store.last_round() or 0
@@ -51,11 +67,12 @@ def simulate(
                     experiment,
                     store=store,
                     grid=grid,
-                    members=Everyone(grid),
+                    members=Everyone(grid.get_node_ids()),
                     evaluator=evaluator,
                     listener=listener,
                     deadline=math.inf,
                 ).run()
-            return outputs.finish(evaluator, label_counts=engine.label_counts)
+            return outputs.finish(evaluator, label_counts=clients.label_counts)
         finally:
             engine.close()
+            clients.close()

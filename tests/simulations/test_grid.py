@@ -1,6 +1,6 @@
 """Flower's grid in one process: by reference, in order, and nothing kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -18,15 +18,20 @@ class Echo:
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, bytes | memoryview]] = []
-        self.answers: list[bytes] = []
+        self.given: list[bytes] = []
+        self.backwards = False
         self.status = "done"
 
-    def answer(self, request: Request, content: bytes | memoryview) -> tuple[Reply, bytes]:
-        self.seen.append((request.client, content))
-        self.answers.append(bytes([request.client]) * 100_000 if self.status == "done" else b"")
-        fields = request.model_dump(exclude={"counted", "payload"})
-        payload = Payload(kind="memory", length=len(self.answers[-1]))
-        return Reply.model_validate({**fields, "payload": payload, "status": self.status}), self.answers[-1]
+    def answers(self, requests: Sequence[Request], content: bytes | memoryview) -> Iterator[tuple[Reply, bytes]]:
+        for request in reversed(requests) if self.backwards else requests:
+            self.seen.append((request.client, content))
+            self.given.append(bytes([request.client]) * 100_000 if self.status == "done" else b"")
+            fields = request.model_dump(exclude={"counted", "payload"})
+            payload = Payload(kind="memory", length=len(self.given[-1]))
+            yield Reply.model_validate({**fields, "payload": payload, "status": self.status}), self.given[-1]
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def test_payloads_pass_by_reference_both_ways(grid: InProcessGrid, engine: Echo)
     names = list(grid.push_messages(messages(b"", payload, [0, 1])))
     for name in names:
         (reply,) = grid.pull_messages([name])
-        assert grid.payloads.get(unpack(reply.content, Reply)[0].payload) is engine.answers[-1]
+        assert grid.payloads.get(unpack(reply.content, Reply)[0].payload) is engine.given[-1]
     assert all(np.shares_memory(np.frombuffer(content, np.float32), model) for _, content in engine.seen)
 
 
@@ -88,6 +93,27 @@ def test_each_reply_comes_once_and_belongs_to_its_message(grid: InProcessGrid) -
     assert [unpack(reply.content, Reply)[0].client for reply in replies] == [0, 1, 2, 3]
     assert pull_all(grid, names) == []
     assert len(set(names)) == 4
+
+
+def test_an_engine_may_answer_in_another_order(grid: InProcessGrid, engine: Echo) -> None:
+    engine.backwards = True
+    names = list(grid.push_messages(messages(b"m", inline(b"m"), range(4))))
+    assert [reply.metadata.reply_to_message_id for reply in pull_all(grid, names)] == names[::-1]
+
+
+def test_requests_with_another_content_are_another_step(grid: InProcessGrid, engine: Echo) -> None:
+    batch = [*messages(b"m", inline(b"m"), [0, 1]), *messages(b"n", inline(b"n"), [1, 2])]
+    names = list(grid.push_messages(batch))
+    replies = pull_all(grid, names)
+    assert [reply.metadata.reply_to_message_id for reply in replies] == names
+    assert engine.seen == [(0, b"m"), (1, b"m"), (1, b"n"), (2, b"n")]
+
+
+def test_what_is_abandoned_within_a_step_is_left_out(grid: InProcessGrid, engine: Echo) -> None:
+    names = list(grid.push_messages(messages(b"m", inline(b"m"), range(4))))
+    list(grid.pull_messages(names))
+    grid.abandon([names[1]])
+    assert [reply.metadata.reply_to_message_id for reply in pull_all(grid, names)] == names[2:]
 
 
 def test_only_what_is_asked_for_is_worked_on(grid: InProcessGrid, engine: Echo) -> None:

@@ -9,11 +9,11 @@ from tests.simulations.small import PRIVACY, TRAINING, experiment
 
 from leptonic.errors import DataError, ExperimentError, LeptonicError, RunError
 from leptonic.experiment import Experiment
+from leptonic_client.participant import Participant
 from leptonic_server.outputs import Result
 from leptonic_server.progress import RunListener
 from leptonic_server.store import RunStore
 from leptonic_simulations.run import simulate
-from leptonic_simulations.sequential import SequentialEngine
 
 Run = Callable[..., Result]
 
@@ -144,9 +144,9 @@ def test_broken_off_in_the_middle_of_a_clients_work_it_is_resumed_to_the_same_mo
 ) -> None:
     made = experiment(algorithm={"name": "scaffold"})
     unbroken, folder = run(made), tmp_path / "broken"
-    answer, seen = SequentialEngine.answer, 0
+    answer, seen = Participant.answer, 0
 
-    def interrupted(engine: SequentialEngine, *arguments: Any) -> Any:
+    def interrupted(engine: Participant, *arguments: Any) -> Any:
         nonlocal seen
         seen += 1
         replied = answer(engine, *arguments)
@@ -155,7 +155,7 @@ def test_broken_off_in_the_middle_of_a_clients_work_it_is_resumed_to_the_same_mo
         return replied
 
     with monkeypatch.context() as patched:
-        patched.setattr(SequentialEngine, "answer", interrupted)
+        patched.setattr(Participant, "answer", interrupted)
         with pytest.raises(KeyboardInterrupt):
             simulate(made, folder=folder, quiet=True)
     assert simulate(made, folder=folder, resume=True, quiet=True).model_sha256 == unbroken.model_sha256
@@ -207,9 +207,9 @@ def test_seeded_noise_is_marked_in_what_the_run_prints(run: Run, capsys: pytest.
 
 def test_a_private_run_that_broke_off_does_not_spend_more(run: Run, tmp_path: Path) -> None:
     made, folder = experiment(privacy=PRIVACY, training=PRIVATE), tmp_path / "broken"
-    answer, seen = SequentialEngine.answer, 0
+    answer, seen = Participant.answer, 0
 
-    def interrupted(engine: SequentialEngine, *arguments: Any) -> Any:
+    def interrupted(engine: Participant, *arguments: Any) -> Any:
         nonlocal seen
         seen += 1
         if seen == 5:
@@ -217,7 +217,7 @@ def test_a_private_run_that_broke_off_does_not_spend_more(run: Run, tmp_path: Pa
         return answer(engine, *arguments)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(SequentialEngine, "answer", interrupted)
+        patched.setattr(Participant, "answer", interrupted)
         with pytest.raises(KeyboardInterrupt):
             simulate(made, folder=folder, quiet=True)
     result = simulate(made, folder=folder, resume=True, quiet=True)

@@ -9,17 +9,23 @@ from tests.simulations.small import experiment
 
 from leptonic.data.experiment_data import client_examples, client_rows, training_examples
 from leptonic.experiment import Experiment
-from leptonic.wire import Request, inline
+from leptonic.wire import Reply, Request, inline
 from leptonic_client.data import local_data
 from leptonic_client.home import ClientHome
 from leptonic_client.participant import Participant, respond
 from leptonic_client.training import LocalTrainer
+from leptonic_simulations.clients import SimulatedClients
 from leptonic_simulations.sequential import SequentialEngine
 
 
 def request(made: Experiment, client: int, content: bytes, **changes: Any) -> Request:
     numbers = {"run": "0123456789abcdef", "experiment": made.hash, "round": 1, "step": "train", "attempt": 1}
     return Request.model_validate({**numbers, "client": client, "payload": inline(content), **changes})
+
+
+def answer_to(clients: SimulatedClients, asked: Request, content: bytes) -> tuple[Reply, bytes]:
+    (only,) = SequentialEngine(clients).answers([asked], content)
+    return only
 
 
 CONTENT = np.random.default_rng(0).normal(0, 0.05, 650).astype(np.float32).tobytes()
@@ -29,7 +35,7 @@ CONTENT = np.random.default_rng(0).normal(0, 0.05, 650).astype(np.float32).tobyt
 def test_a_simulated_client_answers_as_a_deployed_one(tmp_path: Path, partition: dict[str, Any]) -> None:
     """The same bytes as a participant that holds only its own exported examples."""
     made = experiment(federation={"clients": 3, "partition": partition}, evaluation={"on": ["clients"], "holdout": 0.2})
-    engine = SequentialEngine(made, tmp_path / "simulated")
+    clients = SimulatedClients(made, tmp_path / "simulated")
     alone = client_examples(made)
     for client in (2, 0, 1):
         home = ClientHome(tmp_path / f"client-{client}")
@@ -37,35 +43,35 @@ def test_a_simulated_client_answers_as_a_deployed_one(tmp_path: Path, partition:
         for step in ("train", "evaluate"):
             asked = request(made, client, CONTENT, step=step)
             _, expected = respond(deployed, asked, CONTENT)
-            reply, answer = engine.answer(asked, CONTENT)
+            reply, answer = answer_to(clients, asked, CONTENT)
             assert reply.status == "done"
             assert answer == expected
         home.close()
-    engine.close()
+    clients.close()
 
 
 def test_clients_divide_the_examples_between_them(tmp_path: Path) -> None:
     made = experiment()
-    engine = SequentialEngine(made, tmp_path)
+    clients = SimulatedClients(made, tmp_path)
     rows = client_rows(made, training_examples(made))
-    assert engine.label_counts.sum(axis=1).tolist() == [len(part) for part in rows]
+    assert clients.label_counts.sum(axis=1).tolist() == [len(part) for part in rows]
     assert sorted(np.concatenate(rows).tolist()) == list(range(1437))
-    engine.close()
+    clients.close()
 
 
 def test_clients_keep_states_of_their_own(tmp_path: Path) -> None:
     made = experiment(algorithm={"name": "scaffold"})
-    engine = SequentialEngine(made, tmp_path)
+    clients = SimulatedClients(made, tmp_path)
     content = CONTENT + bytes(len(CONTENT))
     for client in (0, 2):
-        assert engine.answer(request(made, client, content), content)[0].status == "done"
+        assert answer_to(clients, request(made, client, content), content)[0].status == "done"
     assert {path.parent.name for path in tmp_path.rglob("*.safetensors")} == {"client-0", "client-2"}
-    engine.close()
+    clients.close()
 
 
 def test_a_request_that_is_wrong_is_answered_not_raised(tmp_path: Path) -> None:
     made = experiment()
-    engine = SequentialEngine(made, tmp_path)
-    reply, answer = engine.answer(request(made, 0, b"short"), b"short")
+    clients = SimulatedClients(made, tmp_path)
+    reply, answer = answer_to(clients, request(made, 0, b"short"), b"short")
     assert (reply.status, answer) == ("refused", b"")
-    engine.close()
+    clients.close()
