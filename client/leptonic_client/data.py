@@ -14,7 +14,7 @@ from leptonic.data.examples import Examples
 from leptonic.errors import DataError
 from leptonic.experiment import Experiment, Training
 
-__all__ = ["LocalData", "batches", "local_data", "steps_of"]
+__all__ = ["LocalData", "batches", "local_data", "passes", "split", "steps_of"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,10 @@ def split(experiment: Experiment, client: int, features: Tensor, labels: Tensor,
     The choice depends on the client's index and on how many rows it has, not on where they lie.
     """
     held = round(experiment.evaluation.holdout * len(rows))
+    if not held:
+        return LocalData(
+            features, labels, rows=torch.from_numpy(np.sort(rows)), held_rows=torch.empty(0, dtype=torch.long)
+        )
     order = randomness.generator(experiment.seed, "holdout", client).permutation(len(rows))
     if len(rows) and held == len(rows):
         raise DataError(f"client {client} has {len(rows)} examples: evaluation.holdout leaves none for training")
@@ -69,11 +73,15 @@ def steps_of(training: Training, examples: int) -> int:
     return (training.local_epochs or 1) * -(-examples // training.batch_size)
 
 
-def batches(training: Training, examples: int, order: np.random.Generator) -> Iterator[Tensor]:
-    """Positions of each optimiser step's examples: shuffled passes, the last batch of a pass may be smaller."""
+def passes(training: Training, examples: int, order: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Positions of a round's examples as they are visited: shuffled passes, the last one cut where the work ends."""
     left = steps_of(training, examples)
     while left > 0:
-        permutation = torch.from_numpy(order.permutation(examples))
-        for chosen in permutation.split(training.batch_size)[:left]:
-            left -= 1
-            yield chosen
+        yield order.permutation(examples)[: left * training.batch_size]
+        left -= -(-examples // training.batch_size)
+
+
+def batches(training: Training, examples: int, order: np.random.Generator) -> Iterator[Tensor]:
+    """Positions of each optimiser step's examples; the last batch of a pass may be smaller."""
+    for visited in passes(training, examples, order):
+        yield from torch.from_numpy(visited).split(training.batch_size)

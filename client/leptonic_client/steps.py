@@ -16,7 +16,11 @@ from leptonic.tasks import Task
 from leptonic.tasks.evaluation import totalled
 from leptonic_client.data import LocalData
 
-__all__ = ["Corrector", "optimizer_for", "plain_steps", "trainable"]
+__all__ = ["Corrector", "Precision", "diverged", "optimizer_for", "plain_steps", "trainable"]
+
+
+MEASURED = 2**18
+"""Outputs that are remembered until their metrics are computed together, which costs as much as for one batch."""
 
 
 class Corrector:
@@ -110,7 +114,7 @@ def plain_steps(
     precision = Precision(training.precision, device)
     scaler = precision.scaler()
     parameters = trainable(model)
-    totals = torch.zeros(len(task.metric_names), dtype=torch.float64)
+    seen = Seen(task)
     examples = steps = 0
     for chosen in order:
         optimizer.zero_grad()
@@ -120,7 +124,7 @@ def plain_steps(
                 output = model(features)
                 loss = task.losses(output, labels).sum() / len(chosen)
             scaler.scale(loss).backward()
-            totals += totalled(task.measures(output, labels))
+            seen.add(output.detach(), labels)
         scaler.unscale_(optimizer)
         if training.gradient_clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, training.gradient_clip_norm)
@@ -130,9 +134,38 @@ def plain_steps(
         scaler.update()
         steps += scaler.get_scale() >= scale  # a step that overflowed was skipped
         examples += len(chosen)
+    totals = seen.sums()
     if not torch.isfinite(totals).all():
-        raise RunError(
-            "local training diverged (the loss is not finite): lower training.learning_rate or clip gradients"
-        )
+        raise diverged()
     sums = dict(zip(task.metric_names, totals.tolist(), strict=True))
     return steps, {**sums, "examples": float(examples)}
+
+
+class Seen:
+    """Sums the task's metrics over the examples as they were visited, many batches at a time."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._outputs: list[Tensor] = []
+        self._labels: list[Tensor] = []
+        self._sums = torch.zeros(len(task.metric_names), dtype=torch.float64)
+
+    def add(self, outputs: Tensor, labels: Tensor) -> None:
+        """Remember one batch; outputs without gradient."""
+        self._outputs.append(outputs)
+        self._labels.append(labels)
+        if outputs.numel() * len(self._outputs) > MEASURED:
+            self.sums()
+
+    def sums(self) -> Tensor:
+        """The sums so far, (len(metric_names),) float64, on the CPU."""
+        if self._outputs:
+            measures = self._task.measures(torch.cat(self._outputs), torch.cat(self._labels))
+            self._sums += totalled(measures)
+            self._outputs, self._labels = [], []
+        return self._sums
+
+
+def diverged() -> RunError:
+    """What a client tells whose loss is not finite."""
+    return RunError("local training diverged (the loss is not finite): lower training.learning_rate or clip gradients")

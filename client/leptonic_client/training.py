@@ -6,11 +6,11 @@ node's single client or all clients of a simulation.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from leptonic import models, parameters, randomness
 from leptonic.algorithms import Trained, Work, algorithm_for
@@ -113,16 +113,15 @@ class LocalTrainer:
         batch_size = self.experiment.evaluation.batch_size
         return evaluate(self.task, self.model, *data.held_out(), batch_size=batch_size, device=self.device)
 
-    def order(self, work: LocalWork) -> Iterator[Tensor]:
-        """Positions of each step's examples, without privacy: a stream of the client and the round."""
-        shuffle = randomness.generator(self.experiment.seed, "batches", work.client, work.round_number)
-        return batches(self.experiment.training, len(work.data), shuffle)
+    def shuffle(self, work: LocalWork) -> np.random.Generator:
+        """The stream that orders a client's examples in a round, without privacy."""
+        return randomness.generator(self.experiment.seed, "batches", work.client, work.round_number)
 
     def _plain(self, work: LocalWork, correct: Corrector) -> tuple[int, dict[str, float]]:
         settings = self.experiment.training
         return plain_steps(
             work.data,
-            self.order(work),
+            batches(settings, len(work.data), self.shuffle(work)),
             model=self.model,
             task=self.task,
             optimizer=optimizer_for(settings, trainable(self.model), self.rate(work)),

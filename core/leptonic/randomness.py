@@ -51,7 +51,13 @@ def torch_stream(seed: int, *path: Name) -> Iterator[None]:
     import torch
 
     with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, *path))
+        number = derive(seed, *path)
+        # Not torch.manual_seed: where an accelerator sleeps, each call queues a seed and a stack trace for ever.
+        torch.default_generator.manual_seed(number)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(number)
+        if torch.backends.mps.is_available():
+            torch.mps.manual_seed(number)
         yield
 
 

@@ -37,7 +37,7 @@ class SimulatedClients:
         spec = spec_of(experiment.data)
         first = [self._rows[client] for client in range(min(DRAWN, len(self._rows)))]
         self.label_counts = label_counts(first, examples.labels, spec.classes)
-        self._features, self._labels = examples.tensors(spec)
+        self.features, self.labels = examples.tensors(spec)
         self.client = lru_cache(KEPT)(self._client)
 
     def close(self) -> None:
@@ -45,6 +45,6 @@ class SimulatedClients:
         self._home.close()
 
     def _client(self, index: int) -> Participant:
-        data = split(self.experiment, index, self._features, self._labels, self._rows[index])
+        data = split(self.experiment, index, self.features, self.labels, self._rows[index])
         seeded = self.experiment.simulation.seeded_noise
         return Participant(self.trainer, data, index, self._home, seeded_noise=seeded)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cached_property
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -44,7 +45,7 @@ class Experiment(Settings):
         content = self.model_dump(mode="json", exclude={"outputs", "simulation"})
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of :attr:`canonical`, hexadecimal."""
         return hashlib.sha256(self.canonical).hexdigest()

@@ -1,0 +1,82 @@
+"""The batched engine: the clients of a step in groups, each group one tensor program.
+
+What the clients do around training (reserving a release, loading and keeping state, encoding) is done by the
+same :class:`Participant` as everywhere; only the arithmetic of local training is shared. Sums are made in
+another order than by one client alone, so results agree with the sequential engine's to rounding.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from leptonic.errors import LeptonicError
+from leptonic.wire import Reply, Request
+from leptonic_client.participant import failure, respond, success
+from leptonic_client.training import LocalWork
+from leptonic_simulations.batched.group import GroupTrainer, Outcome
+from leptonic_simulations.clients import SimulatedClients
+
+__all__ = ["BatchedEngine"]
+
+GROUP_VALUES = 8 * 2**20
+"""Parameters of a group of clients: what its steps read and write should stay near the processor."""
+MOST_CLIENTS = 64
+
+
+class BatchedEngine:
+    """Trains the cohort group by group; other steps one client after another.
+
+    threads: of the tensor program, which may be more than the experiment's, since bits differ anyway.
+    """
+
+    def __init__(self, clients: SimulatedClients, *, threads: int) -> None:
+        self._clients, self._threads = clients, threads
+        self._group = GroupTrainer(clients.trainer, clients.features, clients.labels)
+        size = clients.trainer.layout.size
+        self._most = max(1, min(MOST_CLIENTS, GROUP_VALUES // size))
+
+    def answers(self, requests: Sequence[Request], content: bytes | memoryview) -> Iterator[tuple[Reply, bytes]]:
+        """The replies, in the order of the requests within each group."""
+        if not requests or requests[0].step != "train":
+            for request in requests:
+                yield respond(self._clients.client(request.client), request, content)
+            return
+        for start in range(0, len(requests), self._most):
+            yield from self._train(requests[start : start + self._most], content)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def _train(self, requests: Sequence[Request], content: bytes | memoryview) -> list[tuple[Reply, bytes]]:
+        started = time.perf_counter()
+        works: dict[int, LocalWork] = {}
+        outcomes: dict[int, Outcome] = {}
+        for request in requests:
+            try:
+                works[request.client] = self._clients.client(request.client).prepare(request, content)
+            except LeptonicError as error:
+                outcomes[request.client] = error
+        outcomes |= zip(works, self._trained(list(works.values())), strict=True)
+        share = (time.perf_counter() - started) / len(requests)
+        return [
+            self._reply(request, works.get(request.client), outcomes[request.client], share) for request in requests
+        ]
+
+    def _trained(self, works: list[LocalWork]) -> list[Outcome]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            return self._group.train(works)
+        finally:
+            torch.set_num_threads(before)
+
+    def _reply(self, request: Request, work: LocalWork | None, outcome: Outcome, seconds: float) -> tuple[Reply, bytes]:
+        if work is None or isinstance(outcome, LeptonicError):
+            assert isinstance(outcome, LeptonicError)
+            return failure(request, outcome, str(outcome)), b""
+        try:
+            answer = self._clients.client(request.client).contribute(request, work, outcome)
+        except LeptonicError as error:
+            return failure(request, error, str(error)), b""
+        return success(request, answer, seconds=seconds), answer.content
