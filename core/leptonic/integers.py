@@ -78,11 +78,13 @@ class Lattice:
         clamped = 0
         for start in range(0, len(values), CHUNK):
             chunk = values[start : start + CHUNK]
+            lowest, highest = _extremes(chunk)
+            if not (math.isfinite(lowest) and math.isfinite(highest)):
+                raise _not_finite(values)
             reals = buffer[: len(chunk)]
             reals[:] = chunk
-            if not _all_finite(reals):
-                raise _not_finite(values)
-            clamped += self._clamp(reals)
+            if lowest < -self.range or highest > self.range:
+                clamped += self._clamp(reals)
             reals *= factor * self.scale
             np.rint(reals, out=reals)
             words[start : start + CHUNK] = reals
@@ -109,8 +111,6 @@ class Lattice:
 
     def _clamp(self, reals: NDArray[np.float64]) -> int:
         # In float64: the range may have no float32, and the next one above it would leave the bound.
-        if -self.range <= reals.min() and reals.max() <= self.range:
-            return 0
         outside = int(np.count_nonzero(np.abs(reals) > self.range))
         np.clip(reals, -self.range, self.range, out=reals)
         return outside
@@ -156,10 +156,10 @@ def from_fixed(words: NDArray[np.uint64]) -> NDArray[np.float64]:
     return words.view(np.int64) / np.float64(METRIC_STEPS)
 
 
-def _all_finite(reals: NDArray[np.float64]) -> bool:
-    # A NaN or an infinity shows in the smallest or the largest entry; two reductions beat a mask.
+def _extremes(values: NDArray[np.float32]) -> tuple[float, float]:
+    """The smallest and the largest entry; a NaN or an infinity shows in them. Two reductions beat a mask."""
     with np.errstate(invalid="ignore"):
-        return math.isfinite(reals.min()) and math.isfinite(reals.max())
+        return float(values.min()), float(values.max())
 
 
 def _not_finite(values: NDArray[np.float32]) -> RunError:

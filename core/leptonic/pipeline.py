@@ -50,7 +50,8 @@ class Contribution:
 
     def to_bytes(self) -> bytes:
         """Words then scalars, little-endian."""
-        return self.words.astype("<u4", copy=False).tobytes() + self.scalars.astype("<u8", copy=False).tobytes()
+        words, scalars = self.words.astype("<u4", copy=False), self.scalars.astype("<u8", copy=False)
+        return b"".join((words.data, scalars.data))
 
 
 @dataclass(frozen=True)
