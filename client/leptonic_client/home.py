@@ -50,10 +50,11 @@ class KeptReply:
 class ClientHome:
     """One folder for one node, or for all clients of a simulation; readable by its owner alone.
 
-    Raises RunError if the folder cannot be used, or if another process holds it.
+    alone: False for a worker of the process that holds the folder. Raises RunError if the folder cannot be
+    used, or if another process holds it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, alone: bool = True) -> None:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,8 @@ class ClientHome:
         except OSError as error:
             raise RunError(f"{folder}: cannot be a client's home: {error.strerror}") from None
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if alone:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._lock)
             raise RunError(f"{folder}: another process uses this home; give each node its own --home") from None

@@ -48,6 +48,10 @@ class Contribution:
         add(self.words, other.words)
         add(self.scalars, other.scalars)
 
+    def copy(self) -> "Contribution":
+        """The same in memory of its own."""
+        return Contribution(self.words.copy(), self.scalars.copy())
+
     def to_bytes(self) -> bytes:
         """Words then scalars, little-endian."""
         words, scalars = self.words.astype("<u4", copy=False), self.scalars.astype("<u8", copy=False)

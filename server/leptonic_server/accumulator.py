@@ -52,8 +52,8 @@ class EachUpdate:
         self._updates: dict[int, Contribution] = {}
 
     def add(self, client: int, contribution: Contribution) -> None:
-        """Keep one contribution."""
-        self._updates[client] = contribution
+        """Keep a copy of one contribution, whose memory may be used again."""
+        self._updates[client] = contribution.copy()
 
     def result(self) -> Mean:
         """The rule's combination, in roster order, so that the order of arrival does not matter."""

@@ -148,7 +148,7 @@ class Coordinator:
                 cohort=cohort,
                 content=content,
                 expected=self._pipeline.encoded_length,
-                counted=self._store.counted(),
+                counted=self._store.counted(cohort),
                 wanted=federation.wanted,
                 deadline=self._deadline,
                 take=lambda client, buffer: self._take(total, client, buffer),

@@ -54,6 +54,10 @@ class RunListener:
         self._bars.stop()
         self._outputs.close()
 
+    def say(self, event: str) -> None:
+        """Say something about the run as a whole."""
+        self._console.print(plain(event), markup=False, highlight=False, soft_wrap=True)
+
     def round_begins(self, round_number: int, attempt: int, invited: int) -> None:
         """Start the clients' bar anew."""
         note = f"round {round_number}" + (f", attempt {attempt}" if attempt > 1 else "")
@@ -63,8 +67,7 @@ class RunListener:
         """Advance the clients' bar; say it when a client was not counted."""
         self._bars.advance(self._clients)
         if record.status != "counted":
-            event = plain(f"client {record.client}: {record.status}: {record.detail}")
-            self._console.print(event, markup=False, highlight=False)
+            self.say(f"client {record.client}: {record.status}: {record.detail}")
 
     def round_committed(self, record: RoundRecord) -> None:
         """Advance the rounds' bar and write the outputs."""

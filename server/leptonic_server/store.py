@@ -8,7 +8,7 @@ instant, the folder holds the last committed round, whole. Nothing is pickled.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +39,9 @@ CREATE TABLE IF NOT EXISTS rounds (
 CREATE TABLE IF NOT EXISTS clients (
     round INTEGER NOT NULL, attempt INTEGER NOT NULL, client INTEGER NOT NULL, status TEXT NOT NULL,
     detail TEXT NOT NULL, seconds REAL NOT NULL, epsilon REAL, PRIMARY KEY (round, attempt, client)
+) STRICT;
+CREATE TABLE IF NOT EXISTS notes (
+    key TEXT PRIMARY KEY, value TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS clients_by_client ON clients (client, status, round);
 """
@@ -152,6 +155,15 @@ class RunStore:
                 "put the file and its --set values back, or start a new run"
             )
 
+    def note(self, key: str) -> str | None:
+        """What was kept about how the run is executed."""
+        row = self._database.execute("SELECT value FROM notes WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def keep(self, key: str, value: str) -> None:
+        """Keep a note; it replaces an earlier one."""
+        self._database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
+
     def enrol(self, members: list[Member]) -> None:
         """Fix the roster."""
         with self._database:
@@ -213,14 +225,15 @@ class RunStore:
             raise RunError(f"{self.folder / name}: is not what was committed; restore it from a copy")
         return safetensors.numpy.load(content)
 
-    def counted(self) -> dict[int, int]:
-        """For each client that ever was counted: the last committed round in which it was."""
+    def counted(self, clients: Iterable[int]) -> dict[int, int]:
+        """For each of these clients that ever was counted: the last committed round in which it was."""
         query = """
-            SELECT clients.client, max(clients.round) FROM clients
+            SELECT clients.client, max(clients.round) FROM json_each(?)
+            JOIN clients ON clients.client = json_each.value AND clients.status = 'counted'
             JOIN rounds ON rounds.round = clients.round AND rounds.attempt = clients.attempt
-            WHERE clients.status = 'counted' GROUP BY clients.client
+            GROUP BY clients.client
         """
-        return dict(self._database.execute(query).fetchall())
+        return dict(self._database.execute(query, (json.dumps(list(clients)),)).fetchall())
 
     def clients(self) -> list[tuple[int, int, ClientRecord]]:
         """What became of every invited client: (round, attempt, record), in order."""

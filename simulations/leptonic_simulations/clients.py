@@ -4,40 +4,61 @@ Every engine makes a client when it is asked and keeps the latest few, so that m
 population.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from leptonic.data.catalogue import spec_of
 from leptonic.data.describe import label_counts
 from leptonic.data.experiment_data import client_rows, training_examples
 from leptonic.experiment import Experiment
+from leptonic.tasks import task_for
 from leptonic_client.data import split
 from leptonic_client.home import ClientHome
 from leptonic_client.participant import Participant
 from leptonic_client.training import LocalTrainer
 
-__all__ = ["SimulatedClients"]
+__all__ = ["FederatedData", "SimulatedClients"]
 
 KEPT = 1024
 """Clients kept between rounds: enough for every one of a small federation."""
-DRAWN = 1000
+COUNTED = 1000
 """Clients whose label distribution is counted for the report."""
 
 
-class SimulatedClients:
-    """One trainer, one copy of the data; a client has its own rows and its own state."""
+@dataclass(frozen=True)
+class FederatedData:
+    """features: (n, *shape) float32; labels: (n,) int64; rows: of each client, ascending."""
 
-    def __init__(self, experiment: Experiment, folder: Path) -> None:
-        self.experiment = experiment
+    features: Tensor
+    labels: Tensor
+    rows: Sequence[NDArray[np.intp]]
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "FederatedData":
+        """Read, check, scale and divide the experiment's training data."""
+        examples, spec = training_examples(experiment), spec_of(experiment.data)
+        task_for(experiment.task, spec).check(examples, "training data")
+        return cls(*examples.tensors(spec), client_rows(experiment, examples))
+
+    def label_counts(self, classes: int) -> NDArray[np.int64]:
+        """Examples of each class, (clients, classes), of the first clients."""
+        first = [self.rows[client] for client in range(min(COUNTED, len(self.rows)))]
+        return label_counts(first, self.labels.numpy(), classes)
+
+
+class SimulatedClients:
+    """Makes clients. alone: whether this process is the only one that opens their home."""
+
+    def __init__(self, experiment: Experiment, folder: Path, data: FederatedData, *, alone: bool = True) -> None:
+        self.experiment, self.folder, self.data = experiment, folder, data
         self.trainer = LocalTrainer(experiment)
-        self._home = ClientHome(folder)
-        examples = training_examples(experiment)
-        self.trainer.task.check(examples, "training data")
-        self._rows = client_rows(experiment, examples)
-        spec = spec_of(experiment.data)
-        first = [self._rows[client] for client in range(min(DRAWN, len(self._rows)))]
-        self.label_counts = label_counts(first, examples.labels, spec.classes)
-        self.features, self.labels = examples.tensors(spec)
+        self._home = ClientHome(folder, alone=alone)
         self.client = lru_cache(KEPT)(self._client)
 
     def close(self) -> None:
@@ -45,6 +66,6 @@ class SimulatedClients:
         self._home.close()
 
     def _client(self, index: int) -> Participant:
-        data = split(self.experiment, index, self.features, self.labels, self._rows[index])
+        data = split(self.experiment, index, self.data.features, self.data.labels, self.data.rows[index])
         seeded = self.experiment.simulation.seeded_noise
         return Participant(self.trainer, data, index, self._home, seeded_noise=seeded)

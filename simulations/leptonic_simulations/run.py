@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from leptonic.experiment import Experiment
@@ -10,9 +11,10 @@ from leptonic_server.evaluation import Evaluator
 from leptonic_server.outputs import Outputs, Result
 from leptonic_server.progress import RunListener
 from leptonic_server.run_folder import open_run
-from leptonic_simulations.clients import SimulatedClients
-from leptonic_simulations.grid import InProcessGrid
-from leptonic_simulations.sequential import SequentialEngine
+from leptonic_server.store import RunStore
+from leptonic_simulations.clients import FederatedData, SimulatedClients
+from leptonic_simulations.engines import engine_for
+from leptonic_simulations.grid import Engine, InProcessGrid
 
 __all__ = ["simulate"]
 
@@ -56,23 +58,33 @@ def simulate(
     """Run, or with ``resume`` continue, a simulation. See :func:`leptonic_server.run_folder.open_run`."""
     evaluator = Evaluator(experiment)
     with open_run(experiment, layout=evaluator.layout.hash, mode="simulated", folder=folder, resume=resume) as store:
-        clients = SimulatedClients(experiment, store.folder / "clients")
-        engine = SequentialEngine(clients)
-        grid = InProcessGrid(engine, experiment.federation.clients)
+        clients = SimulatedClients(experiment, store.folder / "clients", FederatedData.of(experiment))
         outputs = Outputs(experiment, store)
         rounds, done = experiment.training.rounds, store.last_round() or 0
-        try:
-            with RunListener(outputs, rounds=rounds, done=done, quiet=quiet) as listener:
-                Coordinator(
-                    experiment,
-                    store=store,
-                    grid=grid,
-                    members=Everyone(grid.get_node_ids()),
-                    evaluator=evaluator,
-                    listener=listener,
-                    deadline=math.inf,
-                ).run()
-            return outputs.finish(evaluator, label_counts=clients.label_counts)
-        finally:
-            engine.close()
-            clients.close()
+        with (
+            closing(clients),
+            RunListener(outputs, rounds=rounds, done=done, quiet=quiet) as listener,
+            closing(_engine(clients, store, listener)) as engine,
+        ):
+            grid = InProcessGrid(engine, experiment.federation.clients)
+            Coordinator(
+                experiment,
+                store=store,
+                grid=grid,
+                members=Everyone(grid.get_node_ids()),
+                evaluator=evaluator,
+                listener=listener,
+                deadline=math.inf,
+            ).run()
+            counts = clients.data.label_counts(clients.trainer.spec.classes)
+        return outputs.finish(evaluator, label_counts=counts)
+
+
+def _engine(clients: SimulatedClients, store: RunStore, listener: RunListener) -> Engine:
+    """The run's engine; one that was chosen by its speed is kept when the run is resumed."""
+    return engine_for(
+        clients,
+        chosen=store.note("engine"),
+        keep=lambda name: store.keep("engine", name),
+        say=listener.say,
+    )

@@ -75,7 +75,7 @@ UNKNOWN: list[tuple[str, dict[str, Any]]] = [
     ("privacy.sigma", {"privacy": {**PRIVATE, "sigma": 1.0}}),
     ("evaluation.often", {"evaluation": {"often": 1}}),
     ("outputs.folder", {"outputs": {"folder": "x"}}),
-    ("simulation.workers", {"simulation": {"workers": 4}}),
+    ("simulation.cores", {"simulation": {"cores": 4}}),
     ("task.name", {"task": {"name": "x"}}),
 ]
 

@@ -77,7 +77,7 @@ def assert_same(found: dict[str, Vector], expected: dict[str, Vector]) -> None:
 def test_a_new_store_is_empty(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     assert (store.run, store.last_round()) == (None, None)
-    assert (store.rounds(), store.counted(), store.clients(), store.roster()) == ([], {}, [], [])
+    assert (store.rounds(), store.counted(range(20)), store.clients(), store.roster()) == ([], {}, [], [])
     assert store.last_attempt(1) == 0
     for read in (lambda: store.mode, lambda: store.experiment, store.vectors):
         with pytest.raises(RunError, match=str(tmp_path)):
@@ -93,7 +93,7 @@ def test_what_was_committed_is_there_after_reopening(store: RunStore) -> None:
     assert again.experiment == experiment()
     assert [each.round for each in again.rounds()] == [0, 1, 2, 3]
     assert_same(again.vectors(), vectors(3))
-    assert again.counted() == {0: 0, 1: 1, 2: 2, 3: 3, 9: 3}
+    assert again.counted(range(20)) == {0: 0, 1: 1, 2: 2, 3: 3, 9: 3}
     again.close()
 
 
@@ -136,7 +136,7 @@ def test_a_round_that_is_committed_again_is_refused_and_stays_as_it_was(store: R
         store.commit(record(1), vectors(2), counted(1))
     again = reopened(store)
     assert_same(again.vectors(), vectors(1))
-    assert again.counted() == {0: 1}
+    assert again.counted(range(20)) == {0: 1}
 
 
 def test_vectors_without_their_record_are_not_a_round(store: RunStore) -> None:
@@ -159,7 +159,7 @@ def test_a_failed_commit_leaves_the_round_before(store: RunStore) -> None:
     twice = [ClientRecord(3, "counted"), ClientRecord(3, "counted")]
     with pytest.raises((RunError, sqlite3.IntegrityError)):
         store.commit(record(2), vectors(2), twice)
-    assert (store.last_round(), store.counted()) == (1, {0: 1})
+    assert (store.last_round(), store.counted(range(20))) == (1, {0: 1})
     store.commit(record(2), vectors(2), counted(3))
     again = reopened(store)
     assert again.last_round() == 2
@@ -219,7 +219,7 @@ def assert_whole(store: RunStore) -> int:
     assert clients >= {(each.round, each.attempt, each.round % 5) for each in rounds}
     # Client 0 also was counted in attempts that failed: those must not show.
     expected = {number % 5: number for number in range(len(rounds))}
-    assert store.counted() == expected
+    assert store.counted(range(20)) == expected
     return rounds[-1].round
 
 
@@ -267,13 +267,13 @@ def test_a_file_that_is_no_database_is_a_run_error(tmp_path: Path) -> None:
 def test_a_client_counts_only_in_the_attempt_that_was_committed(store: RunStore) -> None:
     store.commit(record(0, attempt=0), vectors(0), [])
     store.record_clients(1, 1, [*counted(1, 2), ClientRecord(3, "failed", "disk full")])
-    assert store.counted() == {}  # attempt 1 failed: its updates are in no model
+    assert store.counted(range(20)) == {}  # attempt 1 failed: its updates are in no model
     store.commit(record(1, attempt=2), vectors(1), [*counted(2, 3), ClientRecord(1, "late")])
-    assert store.counted() == {2: 1, 3: 1}
+    assert store.counted(range(20)) == {2: 1, 3: 1}
     store.record_clients(2, 1, counted(1, 2, 3))
-    assert store.counted() == {2: 1, 3: 1}
+    assert store.counted(range(20)) == {2: 1, 3: 1}
     store.commit(record(2, attempt=2), vectors(2), [*counted(3), ClientRecord(2, "refused")])
-    assert reopened(store).counted() == {2: 1, 3: 2}
+    assert reopened(store).counted(range(20)) == {2: 1, 3: 2}
 
 
 def test_attempts_are_numbered_on_after_a_restart(store: RunStore) -> None:

@@ -23,5 +23,6 @@ def experiment(**sections: Any) -> Experiment:
         "federation": {"clients": 3},
         "training": TRAINING,
         "outputs": {"report": False, "tensorboard": False},
+        "simulation": {"engine": "sequential"},
     }
     return from_mapping({**content, **sections})

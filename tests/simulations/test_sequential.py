@@ -14,7 +14,7 @@ from leptonic_client.data import local_data
 from leptonic_client.home import ClientHome
 from leptonic_client.participant import Participant, respond
 from leptonic_client.training import LocalTrainer
-from leptonic_simulations.clients import SimulatedClients
+from leptonic_simulations.clients import FederatedData, SimulatedClients
 from leptonic_simulations.sequential import SequentialEngine
 
 
@@ -35,7 +35,7 @@ CONTENT = np.random.default_rng(0).normal(0, 0.05, 650).astype(np.float32).tobyt
 def test_a_simulated_client_answers_as_a_deployed_one(tmp_path: Path, partition: dict[str, Any]) -> None:
     """The same bytes as a participant that holds only its own exported examples."""
     made = experiment(federation={"clients": 3, "partition": partition}, evaluation={"on": ["clients"], "holdout": 0.2})
-    clients = SimulatedClients(made, tmp_path / "simulated")
+    clients = SimulatedClients(made, tmp_path / "simulated", FederatedData.of(made))
     alone = client_examples(made)
     for client in (2, 0, 1):
         home = ClientHome(tmp_path / f"client-{client}")
@@ -52,16 +52,16 @@ def test_a_simulated_client_answers_as_a_deployed_one(tmp_path: Path, partition:
 
 def test_clients_divide_the_examples_between_them(tmp_path: Path) -> None:
     made = experiment()
-    clients = SimulatedClients(made, tmp_path)
+    clients = SimulatedClients(made, tmp_path, FederatedData.of(made))
     rows = client_rows(made, training_examples(made))
-    assert clients.label_counts.sum(axis=1).tolist() == [len(part) for part in rows]
+    assert clients.data.label_counts(10).sum(axis=1).tolist() == [len(part) for part in rows]
     assert sorted(np.concatenate(rows).tolist()) == list(range(1437))
     clients.close()
 
 
 def test_clients_keep_states_of_their_own(tmp_path: Path) -> None:
     made = experiment(algorithm={"name": "scaffold"})
-    clients = SimulatedClients(made, tmp_path)
+    clients = SimulatedClients(made, tmp_path, FederatedData.of(made))
     content = CONTENT + bytes(len(CONTENT))
     for client in (0, 2):
         assert answer_to(clients, request(made, client, content), content)[0].status == "done"
@@ -71,7 +71,7 @@ def test_clients_keep_states_of_their_own(tmp_path: Path) -> None:
 
 def test_a_request_that_is_wrong_is_answered_not_raised(tmp_path: Path) -> None:
     made = experiment()
-    clients = SimulatedClients(made, tmp_path)
+    clients = SimulatedClients(made, tmp_path, FederatedData.of(made))
     reply, answer = answer_to(clients, request(made, 0, b"short"), b"short")
     assert (reply.status, answer) == ("refused", b"")
     clients.close()

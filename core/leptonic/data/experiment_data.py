@@ -1,5 +1,6 @@
 """The rows of an experiment: all of them for a simulation and its server, one's own for a deployed client."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_examples(experiment: Experiment) -> Examples | None:
     return catalogue.load(data.name, "test")
 
 
-def client_rows(experiment: Experiment, examples: Examples) -> list[NDArray[np.intp]]:
+def client_rows(experiment: Experiment, examples: Examples) -> Sequence[NDArray[np.intp]]:
     """Which rows of the training examples each simulated client holds, ascending. Raises DataError."""
     federation = experiment.federation
     return partition(

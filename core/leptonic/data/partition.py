@@ -5,14 +5,15 @@ same experiment gives every client the same rows, in a simulation and in ``lepto
 Source of the label and size skews: NIID-Bench (Li et al. 2022, arXiv 2102.02079) and its published code.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leptonic import randomness
 from leptonic.errors import DataError
-from leptonic.experiment import ClassesPerClient, Dirichlet, Iid, NaturalPartition, Partition, QuantitySkew
+from leptonic.experiment import ClassesPerClient, Dirichlet, Iid, NaturalPartition, Partition, QuantitySkew, Sampled
 
 __all__ = ["partition"]
 
@@ -25,13 +26,16 @@ AT_ONCE = 100
 
 def partition(
     settings: Partition, labels: NDArray[np.int64], clients: NDArray[np.str_] | None, *, count: int, seed: int
-) -> list[Rows]:
-    """The rows of each of ``count`` clients, ascending; every row goes to exactly one client.
+) -> Sequence[Rows]:
+    """The rows of each of ``count`` clients, ascending; every row goes to exactly one client, unless sampled.
 
     labels: (n,) classes. clients: (n,) natural keys, for the natural scheme only. That scheme may be asked
     for fewer clients than there are keys: then the rows of the smallest keys are left out.
-    Returns ``count`` arrays, none of them empty. Raises DataError where the scheme can't be met.
+    Returns ``count`` arrays, none of them empty; of the sampled scheme they are drawn when they are asked for.
+    Raises DataError where the scheme can't be met.
     """
+    if isinstance(settings, Sampled):
+        return SampledRows(settings, labels, count=count, seed=seed)
     if len(labels) < count:
         raise DataError(f"federation.clients = {count}: the data has only {len(labels)} rows")
     stream = randomness.generator(seed, "partition")
@@ -46,6 +50,47 @@ def partition(
     else:
         parts = _quantity(settings, len(labels), count, stream)
     return [np.sort(part).astype(np.intp, copy=False) for part in parts]
+
+
+class SampledRows(Sequence[Rows]):
+    """Rows that each client draws from a stream of its own, without replacement."""
+
+    def __init__(self, settings: Sampled, labels: NDArray[np.int64], *, count: int, seed: int) -> None:
+        if settings.examples > len(labels):
+            raise DataError(
+                f"federation.partition.examples = {settings.examples}: the data has only {len(labels)} rows"
+            )
+        self._settings, self._count, self._seed = settings, count, seed
+        self._rows = len(labels)
+        self._of_class = [np.flatnonzero(labels == kind) for kind in np.unique(labels)] if settings.alpha else []
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, client: Any) -> Any:
+        """One client's rows, ascending. Raises IndexError as a list does; slices are lists."""
+        if isinstance(client, slice):
+            return [self[index] for index in range(*client.indices(self._count))]
+        if not 0 <= client < self._count:
+            raise IndexError(f"client {client} of {self._count}")
+        stream = randomness.generator(self._seed, "partition", client)
+        if self._settings.alpha is None:
+            return np.sort(stream.choice(self._rows, self._settings.examples, replace=False))
+        return self._skewed(self._settings.alpha, stream)
+
+    def _skewed(self, alpha: float, stream: np.random.Generator) -> Rows:
+        """Class sizes by a draw from Dirichlet(alpha); what a class has not goes to those that have room."""
+        left, drawn = self._settings.examples, []
+        shares = stream.dirichlet(np.full(len(self._of_class), alpha))
+        room = np.array([len(rows) for rows in self._of_class])
+        sizes = np.zeros_like(room)
+        while left:
+            weights = np.where(room > sizes, shares + 1e-12, 0.0)
+            sizes += np.minimum(stream.multinomial(left, weights / weights.sum()), room - sizes)
+            left = self._settings.examples - int(sizes.sum())
+        for rows, size in zip(self._of_class, sizes, strict=True):
+            drawn.append(stream.choice(rows, size, replace=False))
+        return np.sort(np.concatenate(drawn))
 
 
 def _dirichlet(settings: Dirichlet, labels: NDArray[np.int64], count: int, stream: np.random.Generator) -> list[Rows]:

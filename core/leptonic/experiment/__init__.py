@@ -33,6 +33,7 @@ from leptonic.experiment.federation import (
     NaturalPartition,
     Partition,
     QuantitySkew,
+    Sampled,
 )
 from leptonic.experiment.model import Cnn, LeNet, Logistic, Mlp, Model, OwnModel, ResNet
 from leptonic.experiment.privacy import Privacy
@@ -87,6 +88,7 @@ __all__ = [
     "Privacy",
     "QuantitySkew",
     "ResNet",
+    "Sampled",
     "Scaffold",
     "Schedule",
     "ServerAdaptive",

@@ -6,7 +6,16 @@ from pydantic import Field
 
 from leptonic.experiment.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 
-__all__ = ["ClassesPerClient", "Dirichlet", "Federation", "Iid", "NaturalPartition", "Partition", "QuantitySkew"]
+__all__ = [
+    "ClassesPerClient",
+    "Dirichlet",
+    "Federation",
+    "Iid",
+    "NaturalPartition",
+    "Partition",
+    "QuantitySkew",
+    "Sampled",
+]
 
 
 class Iid(Settings):
@@ -44,8 +53,21 @@ class NaturalPartition(Settings):
     scheme: Literal["natural"]
 
 
+class Sampled(Settings):
+    """Every client draws so many examples for itself, so that a population may outnumber the data.
+
+    Clients share examples, and nothing is stored for those who are not asked.
+    """
+
+    scheme: Literal["sampled"]
+    examples: PositiveInt = Field(default=60, description="examples of each client")
+    alpha: PositiveFloat | None = Field(
+        default=None, description="label skew: each client's classes by a draw from Dirichlet(alpha); default: none"
+    )
+
+
 Partition = Annotated[
-    Iid | Dirichlet | ClassesPerClient | QuantitySkew | NaturalPartition, Field(discriminator="scheme")
+    Iid | Dirichlet | ClassesPerClient | QuantitySkew | NaturalPartition | Sampled, Field(discriminator="scheme")
 ]
 
 

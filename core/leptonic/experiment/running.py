@@ -29,7 +29,13 @@ class Outputs(Settings):
 class Simulation(Settings):
     """How a simulation executes. Not part of the experiment's hash."""
 
-    engine: Literal["sequential"] = "sequential"
+    engine: Literal["exact", "auto", "sequential", "batched", "processes"] = Field(
+        default="exact",
+        description="auto: the fastest on the first clients; exact: the fastest of those that give a deployment's bits",
+    )
+    workers: PositiveInt | None = Field(
+        default=None, description="processes, or threads of the batched engine; default: the cores at hand"
+    )
     seeded_noise: bool = Field(
         default=False,
         description="draw privacy noise from the seed: repeatable, protects nobody, marked in the output",

@@ -32,7 +32,7 @@ class BatchedEngine:
 
     def __init__(self, clients: SimulatedClients, *, threads: int) -> None:
         self._clients, self._threads = clients, threads
-        self._group = GroupTrainer(clients.trainer, clients.features, clients.labels)
+        self._group = GroupTrainer(clients.trainer, clients.data.features, clients.data.labels)
         size = clients.trainer.layout.size
         self._most = max(1, min(MOST_CLIENTS, GROUP_VALUES // size))
 

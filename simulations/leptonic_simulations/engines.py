@@ -1,0 +1,73 @@
+"""Chooses what does the clients' work: the engine that the experiment names, or the fastest that was timed."""
+
+import os
+from collections.abc import Callable
+
+from leptonic_client.data import steps_of
+from leptonic_simulations.automatic import AutomaticEngine, Candidate
+from leptonic_simulations.batched import BatchedEngine, unbatchable
+from leptonic_simulations.clients import SimulatedClients
+from leptonic_simulations.grid import Engine
+from leptonic_simulations.processes import ProcessesEngine
+from leptonic_simulations.sequential import SequentialEngine
+
+__all__ = ["cores", "engine_for"]
+
+WORKER_START = 6.0
+"""Seconds that workers take to start, about: each imports torch."""
+
+Say = Callable[[str], None]
+Keep = Callable[[str], None]
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def engine_for(clients: SimulatedClients, *, chosen: str | None, keep: Keep, say: Say) -> Engine:
+    """The engine of a run.
+
+    chosen: the engine with which the run began, when it is resumed. keep: is told the name of the engine that
+    is chosen. say: is told in a line what was chosen, and why.
+    """
+    experiment = clients.experiment
+    wanted = experiment.simulation.engine
+    candidates = _candidates(clients, experiment.simulation.workers or cores())
+    reason = unbatchable(clients.trainer) if wanted in ("auto", "batched") else "its bits are not a deployment's"
+    if reason is not None:
+        del candidates["batched"]
+        if wanted == "batched":
+            say(f"engine: sequential, since {reason}")
+            return candidates["sequential"].make()
+    name = chosen if wanted in ("exact", "auto") else wanted
+    if name in candidates:
+        return candidates[name].make()
+    if len(candidates) == 1:
+        return candidates["sequential"].make()
+
+    def decided(name: str, why: str) -> None:
+        keep(name)
+        say(f"engine: {name} ({why})")
+
+    federation, training = experiment.federation, experiment.training
+    return AutomaticEngine(
+        list(candidates.values()),
+        size=lambda request: steps_of(training, len(clients.data.rows[request.client])),
+        requests=federation.invited * training.rounds,
+        decided=decided,
+    )
+
+
+def _candidates(clients: SimulatedClients, workers: int) -> dict[str, Candidate]:
+    """Every engine for these clients, cheap ones first."""
+    threads = clients.experiment.training.threads
+    count = max(1, workers // threads)
+    candidates = [
+        Candidate("sequential", lambda: SequentialEngine(clients)),
+        Candidate("batched", lambda: BatchedEngine(clients, threads=workers), at_once=8),
+    ]
+    if count > 1 or clients.experiment.simulation.engine == "processes":
+        make = lambda: ProcessesEngine(clients, workers=count)  # noqa: E731
+        candidates.append(Candidate("processes", make, at_once=count, cost=WORKER_START))
+    return {candidate.name: candidate for candidate in candidates}

@@ -1,0 +1,98 @@
+"""A worker of the processes engine: answers requests of any client, one after another, until its pipe closes.
+
+Started with two file descriptors as arguments, of tasks and of replies. A task is one line of JSON, a reply
+another; models and contributions pass through shared memory. No object is pickled.
+"""
+
+import json
+import os
+import signal
+import sys
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from leptonic.data.partition import partition
+from leptonic.experiment_file import from_mapping
+from leptonic.wire import Reply, Request
+from leptonic_client.participant import respond
+from leptonic_simulations.clients import FederatedData, SimulatedClients
+from leptonic_simulations.processes.memory import SharedArray, SharedBytes, attach
+
+__all__ = ["Begin", "Done", "Task", "main"]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Begin(_Line):
+    """The first line: what the worker needs once.
+
+    experiment: as JSON, engine settings included. folder: the clients' home. rows: all clients' rows, one after
+    another, and where each client's end; None where each client draws its rows by itself. content: descriptor
+    and length of the memory for what the coordinator sends. slots: the same for answers, one after another.
+    """
+
+    experiment: str
+    folder: str
+    features: SharedArray
+    labels: SharedArray
+    rows: tuple[SharedArray, SharedArray] | None
+    content: tuple[int, int]
+    slots: tuple[int, int]
+
+
+class Task(_Line):
+    """One request. length: of the content. start: where in the slots the answer goes."""
+
+    request: Request
+    length: int
+    start: int
+
+
+class Done(_Line):
+    """One reply. start, length: where the answer is."""
+
+    reply: Reply
+    start: int
+    length: int
+
+
+def main() -> None:
+    """Work until the parent closes the pipe, or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and closes the pipe
+    with os.fdopen(int(sys.argv[1]), "rb") as tasks, os.fdopen(int(sys.argv[2]), "wb") as replies:
+        begin = Begin.model_validate_json(tasks.readline(), strict=False)
+        clients = SimulatedClients(
+            from_mapping(json.loads(begin.experiment)), Path(begin.folder), _data(begin), alone=False
+        )
+        with closing(clients), suppress(BrokenPipeError):
+            _work(clients, begin, tasks, replies)
+
+
+def _work(clients: SimulatedClients, begin: Begin, tasks: IO[bytes], replies: IO[bytes]) -> None:
+    content, slots = SharedBytes(begin.content[1], begin.content[0]), SharedBytes(begin.slots[1], begin.slots[0])
+    for line in tasks:
+        task = Task.model_validate_json(line)
+        client = clients.client(task.request.client)
+        reply, answer = respond(client, task.request, content.view[: task.length])
+        slots.view[task.start : task.start + len(answer)] = answer
+        done = Done(reply=reply, start=task.start, length=len(answer))
+        replies.write(done.model_dump_json().encode() + b"\n")
+        replies.flush()
+
+
+def _data(begin: Begin) -> FederatedData:
+    features, labels = torch.from_numpy(attach(begin.features)), attach(begin.labels).astype(np.int64, copy=False)
+    if begin.rows is not None:
+        rows, ends = (attach(array) for array in begin.rows)
+        return FederatedData(features, torch.from_numpy(labels), np.split(rows, ends[:-1]))
+    experiment = from_mapping(json.loads(begin.experiment))
+    federation = experiment.federation
+    own = partition(federation.partition, labels, None, count=federation.clients, seed=experiment.seed)
+    return FederatedData(features, torch.from_numpy(labels), own)
