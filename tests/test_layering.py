@@ -35,6 +35,7 @@ MAY_TOUCH_FLOWERS_INTERNALS = {
     "server/leptonic_server/superlink.py",
     "server/leptonic_server/gate.py",
     "simulations/leptonic_simulations/grid.py",
+    "simulations/leptonic_simulations/flower_apps/grid.py",
 }
 HEAVY = ("torch", "opacus", "flwr", "matplotlib", "pandas")
 ENTRY_POINTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][

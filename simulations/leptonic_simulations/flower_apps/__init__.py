@@ -1,0 +1,1 @@
+"""Any Flower app, unmodified, on an in-process grid: ``leptonic simulate --flower``."""
