@@ -14,7 +14,6 @@ from torch import Tensor, nn, optim
 from torch.func import functional_call, vmap
 
 from leptonic import parameters
-from leptonic.algorithms import Correction
 from leptonic.experiment import Training
 from leptonic.parameters import Layout
 from leptonic.update import Vector
@@ -107,15 +106,11 @@ class Stack:
 
 
 class StackCorrector:
-    """Adds each client's ``proximal * (w - w_start) + offset`` to its gradients."""
+    """Adds each client's ``proximal * (w - w_start) + offset`` to its gradients. offsets: (clients, d)."""
 
-    def __init__(self, stack: Stack, corrections: Sequence[Correction]) -> None:
-        self._stack = stack
-        self._proximal = corrections[0].proximal
-        self._offsets: list[Tensor] = []
-        if corrections[0].offset is not None:
-            together = torch.from_numpy(np.stack([c.offset for c in corrections if c.offset is not None]))
-            self._offsets = stack.pieces.cut(together.to(stack.start[0].device))
+    def __init__(self, stack: Stack, proximal: float, offsets: Tensor | None) -> None:
+        self._stack, self._proximal = stack, proximal
+        self._offsets = [] if offsets is None else stack.pieces.cut(offsets)
 
     def __call__(self, gradients: Sequence[Tensor]) -> None:
         """Correct the gradients of the stack's present parameters, in place."""
