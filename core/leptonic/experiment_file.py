@@ -63,17 +63,17 @@ def from_canonical(content: bytes) -> Experiment:
     return from_mapping(mapping, source="received experiment")
 
 
-def parse_value(text: str) -> Any:
+def parse_value(text: str, *, where: str | None = None) -> Any:
     """A value as the command line writes it: TOML, or else the text itself.
 
-    Raises ExperimentError when it holds more than one value.
+    Raises ExperimentError, which names ``where``, when it holds more than one value.
     """
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):
         return text
     if set(parsed) != {"value"}:
-        raise ExperimentError(f"{text!r}: one value only")
+        raise ExperimentError(f"{where or text}: one value only")
     return parsed["value"]
 
 
@@ -82,7 +82,7 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     parts = [part.strip() for part in key.split(".")]
     if not separator or not all(parts):
         raise ExperimentError(f"--set {override}: write section.key=value, e.g. training.rounds=5")
-    value = parse_value(text)
+    value = parse_value(text, where=f"--set {override}")
     table = content
     for part in parts[:-1]:
         table = table.setdefault(part, {})

@@ -88,6 +88,7 @@ def _plan(source: "Source", over: list[str], search: list[str], trials: int | No
 def _report(done: "Sweep", *, as_json: bool) -> None:
     from rich.console import Console
 
+    from leptonic_simulations.sweep.plan import Grid
     from leptonic_simulations.sweep.results import summary
     from leptonic_simulations.sweep.table import table_of
 
@@ -100,9 +101,8 @@ def _report(done: "Sweep", *, as_json: bool) -> None:
         chosen = " ".join(f"--set {shlex.quote(f'{key}={text}')}" for key, text in best.cell.settings.items())
         typer.echo(f"best      {chosen}")
     if ranking.failed:
-        typer.echo(
-            f"failed    {len(ranking.failed)} of {len(ranking.all)} cells; delete a cell's folder to try it again"
-        )
+        again = "; delete a cell's folder to try it again" if isinstance(done.plan, Grid) else ""
+        typer.echo(f"failed    {len(ranking.failed)} of {len(ranking.all)} cells{again}")
     typer.echo(f"picture   {done.folder / 'sweep.png'}")
     typer.echo(f"results   {done.folder / 'results.json'}")
     if as_json:

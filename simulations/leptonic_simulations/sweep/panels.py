@@ -23,6 +23,8 @@ __all__ = ["BEST", "FAILED", "INK", "LINE", "MUTED", "Scale", "draw_history", "d
 INK, MUTED, LINE, BEST, FAILED, RULE = "#1b2530", "#5c6876", "#0b62b0", "#d9680f", "#b3261e", "#e3e8ed"
 _APART = 0.06
 """The part of an axis by which a grid's neighbouring values must be apart to stand at their number."""
+_WIDE = 10.0
+"""The ratio of largest to smallest from which a grid's numbers are spread by order of magnitude."""
 _MOST_TICKS = 9
 
 
@@ -49,10 +51,11 @@ class Scale:
         if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values.values()):
             return cls(axis.key, _side_by_side(axis.values), ordered=False, side_by_side=True)
         numbers = {text: float(value) for text, value in sorted(values.items(), key=lambda item: item[1])}
+        smallest, largest = min(numbers.values()), max(numbers.values())
+        if smallest > 0 and largest >= _WIDE * smallest and _are_apart([math.log(each) for each in numbers.values()]):
+            return cls(axis.key, numbers, ordered=True, log=True)
         if _are_apart(list(numbers.values())):
             return cls(axis.key, numbers, ordered=True)
-        if min(numbers.values()) > 0 and _are_apart([math.log(number) for number in numbers.values()]):
-            return cls(axis.key, numbers, ordered=True, log=True)
         return cls(axis.key, _side_by_side(numbers), ordered=True, side_by_side=True)
 
     def place(self, result: CellResult) -> float:

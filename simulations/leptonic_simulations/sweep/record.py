@@ -40,10 +40,13 @@ class Record:
 
     def differences(self, other: "Record") -> list[str]:
         """In words, what of this record is otherwise in ``other``."""
+        names = [name for name in asdict(self) if getattr(self, name) != getattr(other, name)]
+        if "axes" in names:
+            # Their first values are part of the experiment that was hashed.
+            names = [name for name in names if name != "experiment"]
         return [
             f"{name}: {_shown(name, getattr(self, name))} there, {_shown(name, getattr(other, name))} now"
-            for name in asdict(self)
-            if getattr(self, name) != getattr(other, name)
+            for name in names
         ]
 
 
@@ -88,4 +91,4 @@ def _shown(name: str, value: Any) -> str:
         return "  ".join(f"{key}={text}" for key, text in value)
     if name == "experiment":
         return f"hash {value[:16]}"
-    return str(list(value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) or "the file's own" if isinstance(value, tuple) else str(value)
