@@ -10,28 +10,15 @@ import statistics
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from leptonic.errors import LeptonicError, RunError
 from leptonic.experiment import Experiment
 from leptonic.files import write_atomic
+from leptonic_simulations.sweep.metric import Metric
 from leptonic_simulations.sweep.source import Source
 
-__all__ = ["Cell", "CellResult", "Metric", "Outcome", "ended_runs", "run_cell"]
-
-
-class Metric(StrEnum):
-    """What is compared: accuracy and loss are those of the last round, on the server's test data."""
-
-    ACCURACY = "accuracy"
-    BEST_ACCURACY = "best_accuracy"
-    LOSS = "loss"
-
-    @property
-    def minimised(self) -> bool:
-        """Whether less is better."""
-        return self is Metric.LOSS
+__all__ = ["Cell", "CellResult", "Outcome", "ended_runs", "run_cell"]
 
 
 @dataclass(frozen=True)

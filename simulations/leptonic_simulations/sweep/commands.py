@@ -9,7 +9,7 @@ import typer
 
 from leptonic.errors import ExperimentError, RunError
 from leptonic.experiment_commands import FileArgument, SetOption
-from leptonic_simulations.sweep.cells import Metric
+from leptonic_simulations.sweep.metric import Metric
 
 if TYPE_CHECKING:
     from leptonic_simulations.sweep.plan import Plan

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from leptonic.experiment_file import parse_value
 from leptonic_simulations.sweep.axes import Axis
-from leptonic_simulations.sweep.cells import CellResult, Metric
+from leptonic_simulations.sweep.cells import CellResult
+from leptonic_simulations.sweep.metric import Metric
 from leptonic_simulations.sweep.results import Ranking
 from leptonic_simulations.sweep.space import Dimension, Range
 from leptonic_simulations.sweep.wording import METRIC_NAMES, setting_text, shown

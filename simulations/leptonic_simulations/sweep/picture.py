@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from leptonic.files import write_atomic
 from leptonic_simulations.sweep.axes import Axis
-from leptonic_simulations.sweep.cells import Metric
 from leptonic_simulations.sweep.heat_map import draw_heat_map
+from leptonic_simulations.sweep.metric import Metric
 from leptonic_simulations.sweep.panels import INK, MUTED, Scale, draw_history, draw_line, draw_points
 from leptonic_simulations.sweep.plan import Plan, Search
 from leptonic_simulations.sweep.results import Ranking

@@ -9,7 +9,8 @@ from typing import Protocol
 from leptonic.errors import ExperimentError
 from leptonic.experiment import Experiment
 from leptonic_simulations.sweep.axes import Axis, cells_of, parse_axis, refuse_repeated
-from leptonic_simulations.sweep.cells import Cell, CellResult, Metric
+from leptonic_simulations.sweep.cells import Cell, CellResult
+from leptonic_simulations.sweep.metric import Metric
 from leptonic_simulations.sweep.record import Record
 from leptonic_simulations.sweep.source import Source, check_start, setting_of
 from leptonic_simulations.sweep.space import Dimension, Range, parse_dimension

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from leptonic.plain_text import plain
-from leptonic_simulations.sweep.cells import Cell, Metric, Outcome
+from leptonic_simulations.sweep.cells import Cell, Outcome
+from leptonic_simulations.sweep.metric import Metric
 from leptonic_simulations.sweep.wording import settings_text, shown
 
 __all__ = ["SweepProgress"]

@@ -12,7 +12,8 @@ from typing import Any
 from leptonic import __version__
 from leptonic.experiment_file import parse_value
 from leptonic.files import write_atomic
-from leptonic_simulations.sweep.cells import CellResult, Metric, Outcome
+from leptonic_simulations.sweep.cells import CellResult, Outcome
+from leptonic_simulations.sweep.metric import Metric
 from leptonic_simulations.sweep.plan import Plan
 
 __all__ = ["Ranking", "summary", "write_results"]

@@ -1,6 +1,6 @@
 """A search's study: Optuna proposes settings, and keeps its trials in an SQLite file of the sweep's folder.
 
-Every trial's sampler is seeded by the trial's number alone, so that a search that was stopped and continued proposes
+Every trial's sampler is seeded by the trial's place alone, so that a search that was stopped and continued proposes
 what an unbroken one would have. Sampler: tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011).
 """
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leptonic.errors import RunError
-from leptonic_simulations.sweep.cells import Cell, CellResult, Metric
+from leptonic_simulations.sweep.cells import Cell, CellResult
+from leptonic_simulations.sweep.metric import Metric
 from leptonic_simulations.sweep.space import Dimension, Range
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class Study:
             elif not trial.state.is_finished():
                 # Killed while it was drawn: nothing was run for it.
                 self._fail(trial.number)
-        for _ in range(count, self._trials):
-            yield self._new()
+        for index in range(count, self._trials):
+            yield self._new(index)
 
     def tell(self, result: CellResult) -> None:
         """Record a trial's value, or that it failed; a trial that ended before stays as it is."""
@@ -60,11 +61,10 @@ class Study:
         else:
             self._study.tell(number, value)
 
-    def _new(self) -> Cell:
+    def _new(self, index: int) -> Cell:
         from optuna.samplers import TPESampler
 
-        number = len(self._study.get_trials(deepcopy=False))
-        seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
+        seed = int(np.random.SeedSequence((self._seed, index)).generate_state(1)[0])
         self._study.sampler = TPESampler(seed=seed)
         trial = self._study.ask(self._distributions)
         return _cell(trial.number, trial.params)
@@ -81,12 +81,14 @@ def open_study(
 ) -> Iterator[Study]:
     """The study of a sweep's folder, begun or continued. real: keys whose numbers need not be whole."""
     import optuna
+    from sqlalchemy import URL
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / "study.sqlite"
     try:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
+        address = URL.create("sqlite", database=str(path.resolve()))
+        storage = optuna.storages.RDBStorage(address.render_as_string())
         study = optuna.create_study(
             storage=storage,
             study_name="sweep",

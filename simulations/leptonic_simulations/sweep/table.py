@@ -4,7 +4,8 @@ from rich.table import Table
 from rich.text import Text
 
 from leptonic.plain_text import plain
-from leptonic_simulations.sweep.cells import CellResult, Metric
+from leptonic_simulations.sweep.cells import CellResult
+from leptonic_simulations.sweep.metric import Metric
 from leptonic_simulations.sweep.plan import Plan
 from leptonic_simulations.sweep.results import Ranking
 from leptonic_simulations.sweep.wording import METRIC_NAMES, setting_text, short_keys, shown_with_spread

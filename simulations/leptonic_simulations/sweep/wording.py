@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from leptonic.experiment_file import parse_value
-from leptonic_simulations.sweep.cells import Metric
+from leptonic_simulations.sweep.metric import Metric
 
 __all__ = ["METRIC_NAMES", "setting_text", "settings_text", "short_keys", "shown", "shown_with_spread"]
 

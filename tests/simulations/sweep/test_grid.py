@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -108,3 +109,20 @@ def test_progress_names_every_run_where_there_is_no_terminal(sweep: Run) -> None
     lines = sweep(*GRID).err.splitlines()
     assert [line.split("  ")[0] for line in lines] == [f"run {n}/4" for n in range(1, 5)]
     assert all("accuracy" in line for line in lines)
+
+
+def test_a_failed_cell_is_tried_again_once_its_folder_is_deleted(sweep: Run, rounds_run: list[int]) -> None:
+    first = sweep(*DIVERGES, "--json", "--sweep-dir", "grid")
+    assert "delete a cell's folder to try it again" in first.out
+    count = len(rounds_run)
+    shutil.rmtree("grid/cells/0002")
+    assert sweep(*DIVERGES, "--json", "--sweep-dir", "grid").last == first.last
+    assert len(rounds_run) > count
+
+
+def test_a_damaged_outcome_is_refused(sweep: Run) -> None:
+    sweep("--over", "training.rounds=1", "--quiet", "--sweep-dir", "grid")
+    Path("grid/cells/0001/outcome.json").write_text("{}")
+    done = sweep("--over", "training.rounds=1", "--quiet", "--sweep-dir", "grid")
+    assert done.code == 7
+    assert "outcome.json: not the outcome of a run" in done.err

@@ -8,7 +8,8 @@ from PIL import Image
 from tests.simulations.small import experiment
 
 from leptonic_simulations.sweep.axes import Axis, cells_of
-from leptonic_simulations.sweep.cells import Cell, CellResult, Metric, Outcome
+from leptonic_simulations.sweep.cells import Cell, CellResult, Outcome
+from leptonic_simulations.sweep.metric import Metric
 from leptonic_simulations.sweep.panels import Scale
 from leptonic_simulations.sweep.picture import draw
 from leptonic_simulations.sweep.plan import Grid, Search

@@ -2,7 +2,8 @@
 
 import pytest
 
-from leptonic_simulations.sweep.cells import Cell, CellResult, Metric, Outcome
+from leptonic_simulations.sweep.cells import Cell, CellResult, Outcome
+from leptonic_simulations.sweep.metric import Metric
 from leptonic_simulations.sweep.results import Ranking
 from leptonic_simulations.sweep.wording import setting_text, settings_text, short_keys, shown_with_spread
 

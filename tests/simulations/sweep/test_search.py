@@ -45,3 +45,33 @@ def test_a_trial_that_fails_is_recorded(sweep: Run) -> None:
     assert all("federation.cohort" in cell["error"] for cell in refused)
     assert done.last["failed"] == len(refused)
     assert sweep(*options, "--quiet", "--json", "--sweep-dir", "search").last == done.last
+
+
+def test_a_damaged_study_is_refused(sweep: Run) -> None:
+    sweep(*SEARCH, "--trials", "1", "--quiet", "--sweep-dir", "search")
+    Path("search/study.sqlite").write_bytes(b"not a database, but long enough to be read as one" * 100)
+    done = sweep(*SEARCH, "--trials", "1", "--quiet", "--sweep-dir", "search")
+    assert done.code == 7
+    assert "study.sqlite: not an Optuna study" in done.err
+
+
+def test_a_folder_may_have_any_name(sweep: Run) -> None:
+    name = "what? 100% #1"
+    assert sweep(*SEARCH, "--trials", "1", "--quiet", "--sweep-dir", name).code == 0
+    assert (Path(name) / "study.sqlite").stat().st_size > 0
+
+
+def test_a_trial_that_was_killed_while_it_was_drawn_is_drawn_anew(sweep: Run) -> None:
+    import optuna
+
+    options = (*SEARCH, "--quiet", "--json", "--sweep-dir", "search", "--trials")
+    sweep(*options, "1")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{Path('search/study.sqlite').resolve()}")
+    optuna.load_study(storage=storage, study_name="sweep").ask()
+    storage.remove_session()
+    storage.engine.dispose()
+    broken = sweep(*options, "3")
+    whole = sweep(*SEARCH, "--quiet", "--json", "--sweep-dir", "whole", "--trials", "3")
+    assert broken.last["cells"] == 3
+    assert broken.last["best_settings"] == whole.last["best_settings"]
+    assert sorted(models(Path("search")).values()) == sorted(models(Path("whole")).values())
