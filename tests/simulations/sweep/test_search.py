@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from tests.simulations.sweep.running import SEARCH, Run, models
 
 
@@ -17,6 +18,7 @@ def test_a_search_can_be_made_longer(sweep: Run, rounds_run: list[int]) -> None:
     assert at_once.last["best_settings"] == longer.last["best_settings"]
 
 
+@pytest.mark.slow
 def test_a_search_stays_in_its_space(sweep: Run) -> None:
     choices = ("--search", "training.momentum=0..0.5", "--search", "training.optimizer=sgd", "--search", "seed=1..9")
     assert "LOW..HIGH" in sweep(*choices, "--quiet").err
@@ -61,6 +63,7 @@ def test_a_folder_may_have_any_name(sweep: Run) -> None:
     assert (Path(name) / "study.sqlite").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_killed_while_it_was_drawn_is_drawn_anew(sweep: Run) -> None:
     import optuna
 

@@ -26,8 +26,8 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, request: int) -> Any:
 @pytest.mark.parametrize(
     ("options", "request_number"),
     [
-        (GRID, 7),
-        ((*SEARCH, "--trials", "3"), 7),
+        (("--over", "training.learning_rate=0.02,0.2"), 5),
+        ((*SEARCH, "--trials", "2"), 5),
         *(
             pytest.param(options, number, marks=pytest.mark.slow)
             for options in (GRID, (*SEARCH, "--trials", "4"))
