@@ -14,7 +14,7 @@ from leptonic.data.examples import Examples
 from leptonic.errors import DataError
 from leptonic.experiment import Experiment, Training
 
-__all__ = ["LocalData", "batches", "local_data", "passes", "split", "steps_of"]
+__all__ = ["LocalData", "batches", "gathered", "local_data", "passes", "split", "steps_of"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,17 @@ class LocalData:
 
     def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Fresh tensors of the examples at these positions: slices are aligned differently, and sum differently."""
-        rows = self.rows[chosen]
-        return self.features[rows], self.labels[rows]
+        rows = self.rows.index_select(0, chosen)
+        return gathered(self.features, rows), gathered(self.labels, rows)
 
     def held_out(self) -> tuple[Tensor, Tensor]:
         """The examples kept for evaluation."""
         return self.features[self.held_rows], self.labels[self.held_rows]
+
+
+def gathered(values: Tensor, rows: Tensor) -> Tensor:
+    """Values (n, *shape) at rows (*index): a fresh (*index, *shape). Twice as fast as to index."""
+    return values.index_select(0, rows.flatten()).view(*rows.shape, *values.shape[1:])
 
 
 def local_data(experiment: Experiment, client: int, examples: Examples) -> LocalData:

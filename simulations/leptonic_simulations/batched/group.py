@@ -11,7 +11,7 @@ from leptonic.algorithms import Correction
 from leptonic.errors import DataError, LeptonicError, PrivacyError
 from leptonic.experiment import Training
 from leptonic.update import LocalUpdate
-from leptonic_client.data import steps_of
+from leptonic_client.data import gathered, steps_of
 from leptonic_client.steps import diverged
 from leptonic_client.training import LocalTrainer, LocalWork
 from leptonic_simulations.batched.schedule import Schedule, schedule
@@ -130,7 +130,9 @@ class GroupTrainer:
             training, rate=trainer.rate(works[0]), proximal=corrections[0].proximal, steps=plan.steps[0]
         )
         with torch.no_grad():
-            span = SpanTrainer(start, self._layers or [], self._features[rows], self._labels[rows], offsets)
+            span = SpanTrainer(
+                start, self._layers or [], gathered(self._features, rows), gathered(self._labels, rows), offsets
+            )
             span.train(list(plan.phases()), weights, table, task=trainer.task, clip_norm=training.gradient_clip_norm)
             deltas = span.deltas(table, plan.steps).cpu().numpy()
             return deltas, span.sums(weights > 0, trainer.task)

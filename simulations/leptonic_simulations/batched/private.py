@@ -15,6 +15,7 @@ from leptonic.privacy.clipping import clip_factors
 from leptonic.privacy.engine import PoissonSampler
 from leptonic.privacy.noise import noised
 from leptonic.tasks import Task
+from leptonic_client.data import gathered
 from leptonic_client.training import LocalTrainer, LocalWork, Protection
 from leptonic_simulations.batched.schedule import Schedule
 from leptonic_simulations.batched.stack import Forward, Pieces, Stack, StackCorrector
@@ -76,7 +77,7 @@ def private_steps(
         optimizer = stack.take(clients, experiment.training, trainer.rate(works[0]))
         for step in steps:
             chosen = rows[step, :clients]
-            samples = gradients_of(stack.parameters, features[chosen], labels[chosen])
+            samples = gradients_of(stack.parameters, gathered(features, chosen), gathered(labels, chosen))
             sums = _clipped_sums(samples, drawn[step, :clients], clip_norm)
             gradients = _released(sums, [_protection(work) for work in works[:clients]], clip_norm, stack.pieces)
             correct(gradients)

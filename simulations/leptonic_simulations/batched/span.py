@@ -114,8 +114,6 @@ class SpanTrainer:
             gradients = features.new_zeros(clients, visits, rows)
             self._layers.append(Layer(start[cut[0]].view(rows, columns), start[cut[1]], of, inputs, gradients))
             at += size + rows
-        first = self._layers[0].inputs
-        self._products = first @ first.mT + 1.0
         self._logits = features.new_zeros(clients, visits, self._layers[-1].bias.shape[0])
 
     def train(
@@ -171,9 +169,7 @@ class SpanTrainer:
             output = layer.base(inputs, table)
             if now.start:
                 before = slice(0, now.start)
-                products = (
-                    inputs @ layer.inputs[:clients, before].mT + 1.0 if index else self._products[:clients, now, before]
-                )
+                products = inputs @ layer.inputs[:clients, before].mT + 1.0
                 output = torch.baddbmm(output, products * gamma[before], layer.gradients[:clients, before])
         self._logits[:clients, now] = output
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from leptonic.tasks import Task
+from leptonic_client.data import gathered
 from leptonic_client.steps import Precision
 from leptonic_client.training import LocalTrainer
 from leptonic_simulations.batched.schedule import Schedule
@@ -72,7 +73,7 @@ def plain_steps(
         optimizer = stack.take(clients, settings, learning_rate)
         for step in steps:
             chosen = rows[step, :clients]
-            batch, target = features[chosen], labels[chosen]
+            batch, target = gathered(features, chosen), gathered(labels, chosen)
             with precision.autocast():
                 outputs = forward(stack.parameters, batch)
                 losses = trainer.task.losses(outputs.flatten(0, 1), target.flatten())
