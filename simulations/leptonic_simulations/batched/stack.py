@@ -81,7 +81,10 @@ class Stack:
         # Received vectors are read-only, which torch cannot represent: those are copied.
         flat = torch.from_numpy(np.require(start, requirements=["C", "W"])).to(device)
         self.pieces, self.start = pieces, pieces.cut(flat[None])
-        self._all = [piece.expand(clients, *piece.shape[1:]).contiguous() for piece in self.start]
+        # Not contiguous(): of a single client that would be the start itself, which training then moves.
+        self._all = [
+            piece.expand(clients, *piece.shape[1:]).clone(memory_format=torch.contiguous_format) for piece in self.start
+        ]
         self._optimizer: optim.Optimizer | None = None
         self.parameters: list[Tensor] = []
 
@@ -107,23 +110,33 @@ class Stack:
 
 
 class StackCorrector:
-    """Adds each client's ``proximal * (w - w_start) + offset`` to its gradients."""
+    """Adds each client's ``proximal * (w - w_start) + offset`` to its gradients.
+
+    corrects: whether there is anything to add.
+    """
 
     def __init__(self, stack: Stack, corrections: Sequence[Correction]) -> None:
         self._stack = stack
         self._proximal = corrections[0].proximal
         self._offsets: list[Tensor] = []
-        if corrections[0].offset is not None:
-            together = torch.from_numpy(np.stack([c.offset for c in corrections if c.offset is not None]))
-            self._offsets = stack.pieces.cut(together.to(stack.start[0].device))
+        if any(each.offset is not None for each in corrections):
+            # A client that kept nothing yet has no offset, beside others that have one.
+            none = np.zeros(stack.pieces.layout.size, np.float32)
+            together = np.stack([none if each.offset is None else each.offset for each in corrections])
+            self._offsets = stack.pieces.cut(torch.from_numpy(together).to(stack.start[0].device))
+        self.corrects = bool(self._proximal or self._offsets)
 
-    def __call__(self, gradients: Sequence[Tensor]) -> None:
-        """Correct the gradients of the stack's present parameters, in place."""
+    def __call__(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The corrected gradients of all of the stack's present parameters.
+
+        Not in place: parameters that enter a model as their sum have one gradient between them.
+        """
         if self._proximal:
-            for gradient, parameter, start in zip(gradients, self._stack.parameters, self._stack.start, strict=True):
-                gradient.add_(parameter.detach() - start, alpha=self._proximal)
-        for gradient, offset in zip(gradients, self._offsets, strict=bool(self._offsets)):
-            gradient.add_(offset[: len(gradient)])
+            now = zip(gradients, self._stack.parameters, self._stack.start, strict=True)
+            gradients = [torch.add(g, parameter.detach() - start, alpha=self._proximal) for g, parameter, start in now]
+        if self._offsets:
+            gradients = [g + offset[: len(g)] for g, offset in zip(gradients, self._offsets, strict=True)]
+        return gradients
 
 
 def _first(value: object, clients: int) -> object:
