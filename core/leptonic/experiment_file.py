@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from leptonic.errors import ExperimentError
 from leptonic.experiment import Experiment
 
-__all__ = ["load", "from_mapping", "from_canonical"]
+__all__ = ["load", "from_mapping", "from_canonical", "parse_value"]
 
 _CHOICE_KEYS = ("name", "scheme", "rule")
 """The keys by which sections choose one of several kinds."""
@@ -63,18 +63,26 @@ def from_canonical(content: bytes) -> Experiment:
     return from_mapping(mapping, source="received experiment")
 
 
+def parse_value(text: str, *, where: str | None = None) -> Any:
+    """A value as the command line writes it: TOML, or else the text itself.
+
+    Raises ExperimentError, which names ``where``, when it holds more than one value.
+    """
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+    if set(parsed) != {"value"}:
+        raise ExperimentError(f"{where or text}: one value only")
+    return parsed["value"]
+
+
 def _apply_override(content: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not separator or not all(parts):
         raise ExperimentError(f"--set {override}: write section.key=value, e.g. training.rounds=5")
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
-        parsed = {"value": text}
-    if set(parsed) != {"value"}:
-        raise ExperimentError(f"--set {override}: one value only")
-    value = parsed["value"]
+    value = parse_value(text, where=f"--set {override}")
     table = content
     for part in parts[:-1]:
         table = table.setdefault(part, {})

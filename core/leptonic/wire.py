@@ -110,7 +110,12 @@ class Reply(_Header):
 
 
 class PayloadStore(Protocol):
-    """Holds payloads on their way; each grid brings its own."""
+    """Holds payloads on their way; each grid brings its own.
+
+    inline_limit: bytes up to which a payload travels beside its header instead.
+    """
+
+    inline_limit: int
 
     def put(self, content: bytes | memoryview) -> Payload:
         """Make the content available to the receiver of the next message that names it."""
@@ -131,6 +136,21 @@ class PayloadStore(Protocol):
 HeaderT = TypeVar("HeaderT", Request, Reply)
 
 
+class _Packed(ConfigRecord):  # type: ignore[misc]
+    """A record that was packed in this process and never left it: its header need not be decoded again."""
+
+    def __init__(self, header: Request | Reply, record: dict[str, bytes]) -> None:
+        super().__init__(record)
+        self._header, self._packed = header, record
+
+    def opened(self, kind: type[HeaderT]) -> HeaderT | None:
+        """The header, unless it is of another kind, or the record holds other bytes than were packed."""
+        as_packed = len(self) == len(self._packed) and all(
+            self.get(name) is self._packed[name] for name in self._packed
+        )
+        return self._header if as_packed and isinstance(self._header, kind) else None
+
+
 def inline(content: bytes) -> Payload:
     """The description of a payload that travels beside its header."""
     return Payload(kind="inline", length=len(content), sha256=hashlib.sha256(content).hexdigest())
@@ -148,7 +168,7 @@ def pack(header: Request | Reply, *, content: bytes = b"", key: Ed25519PrivateKe
         record["signature"] = sign(key, encoded)
     if header.payload.kind == "inline":
         record["payload"] = content
-    return RecordDict({_RECORD: ConfigRecord(record)})
+    return RecordDict({_RECORD: _Packed(header, record)})
 
 
 def unpack(content: RecordDict, kind: type[HeaderT]) -> tuple[HeaderT, bytes]:
@@ -157,6 +177,8 @@ def unpack(content: RecordDict, kind: type[HeaderT]) -> tuple[HeaderT, bytes]:
     The signature is not looked at: see :func:`verify`.
     """
     record = _record(content)
+    if isinstance(record, _Packed) and (opened := record.opened(kind)) is not None:
+        return opened, bytes(record.get("payload", b""))
     encoded, signature, payload = (
         record.get("header"),
         record.get("signature", b""),

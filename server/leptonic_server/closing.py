@@ -10,17 +10,24 @@ import typer
 
 from leptonic_server.outputs import Result
 
-__all__ = ["closing_words"]
+__all__ = ["closing_words", "stoppable"]
 
 
 @contextmanager
 def closing_words(*, as_json: bool) -> Iterator[Callable[[Result], None]]:
     """Print the result of the enclosed run; turn Ctrl-C and SIGTERM into a resumable stop with exit code 130."""
+    with stoppable("stopped; every committed round is kept: continue with the same command and --resume"):
+        yield lambda result: _print(result, as_json=as_json)
+
+
+@contextmanager
+def stoppable(words: str) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into ``words`` on stderr and exit code 130."""
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        yield lambda result: _print(result, as_json=as_json)
+        yield
     except KeyboardInterrupt:
-        typer.echo("stopped; every committed round is kept: continue with the same command and --resume", err=True)
+        typer.echo(words, err=True)
         raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGTERM, previous)

@@ -13,7 +13,6 @@ from flwr.app import Message, MessageType
 
 from leptonic.errors import BadSignature, DecodeError, ProtocolError
 from leptonic.wire import (
-    INLINE_LIMIT,
     Payload,
     PayloadStore,
     Reply,
@@ -112,7 +111,8 @@ class Exchange:
         content: the payload for all of them. expected: bytes that each of them must answer.
         counted: the last counted round of each client that had one.
         """
-        payload = inline(content) if len(content) <= INLINE_LIMIT else self._grid.payloads.put(content)
+        payloads = self._grid.payloads
+        payload = inline(content) if len(content) <= payloads.inline_limit else payloads.put(content)
         requests = [
             Request(
                 run=self._run,

@@ -21,7 +21,7 @@ from flwr.supercore.run import Run
 from leptonic import objects
 from leptonic.errors import DecodeError, RunError
 from leptonic.flower_http import FAILURES
-from leptonic.wire import Payload, Request, unpack
+from leptonic.wire import INLINE_LIMIT, Payload, Request, unpack
 from leptonic_server.superlink import POLL_INTERVAL, SuperLink
 
 __all__ = ["LinkGrid", "LinkPayloads"]
@@ -32,6 +32,8 @@ ABANDONED_FOR = 3600.0
 
 class LinkPayloads:
     """Payloads as objects on the link: put before they are sent, fetched when they are taken."""
+
+    inline_limit = INLINE_LIMIT
 
     def __init__(self, grid: "LinkGrid") -> None:
         self._grid = grid

@@ -13,7 +13,7 @@ from leptonic.errors import LeptonicError, RunError
 from leptonic.experiment import Experiment
 from leptonic_server.store import RunStore
 
-__all__ = ["open_run"]
+__all__ = ["locked", "open_run"]
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def open_run(
             chosen.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{chosen}: cannot be a run's folder: {error.strerror}") from None
-    with _locked(chosen):
+    with locked(chosen / "run.lock"):
         store = RunStore(chosen)
         try:
             if store.run is None:
@@ -69,13 +69,14 @@ def _newest(experiment: Experiment, mode: str) -> Path:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` of a folder. Raises RunError when another process does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise RunError(f"{folder}: another process is working on this run") from None
+        raise RunError(f"{path.parent}: another process is working on this {path.stem}") from None
     try:
         yield
     finally:

@@ -38,7 +38,9 @@ class Engine(Protocol):
 
 
 class MemoryPayloads:
-    """Payloads by reference: a handle names the object itself."""
+    """Payloads by reference, however small: a handle names the object itself."""
+
+    inline_limit = -1
 
     def __init__(self) -> None:
         self._held: dict[str, bytes | memoryview] = {}

@@ -11,8 +11,9 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leptonic import wire
 from leptonic.errors import BadSignature, DecodeError, ProtocolError, VersionMismatch
-from leptonic.wire import PROTOCOL, Payload, Reply, Request, pack, record_bytes, unpack, verify
+from leptonic.wire import PROTOCOL, Payload, Reply, Request, record_bytes, unpack, verify
 
 RUN, EXPERIMENT = "0123456789abcdef", "ab" * 32
 CONTENT = b"\x00\x01 update"
@@ -35,6 +36,12 @@ def request(content: bytes = CONTENT, **changes: Any) -> Request:
 
 def reply(content: bytes = CONTENT, **changes: Any) -> Reply:
     return Reply(**{**NUMBERS, "payload": described(content), "status": "done", **changes})
+
+
+def pack(header: Request | Reply, **arguments: Any) -> RecordDict:
+    """A message as it arrives from elsewhere: nothing but its bytes."""
+    packed = wire.pack(header, **arguments)
+    return RecordDict({name: ConfigRecord(dict(record)) for name, record in packed.config_records.items()})
 
 
 def fields(message: RecordDict) -> ConfigRecord:
@@ -457,3 +464,21 @@ def test_a_reply_answers_its_request() -> None:
 def test_a_reply_replayed_for_another_request_does_not_answer_it(other: dict[str, Any]) -> None:
     assert not reply().answers(request(**other))
     assert not reply(**other).answers(request())
+
+
+def test_what_never_left_this_process_is_not_decoded_again() -> None:
+    sent = request()
+    message = wire.pack(sent, content=CONTENT)
+    header, content = unpack(message, Request)
+    assert header is sent
+    assert content == CONTENT
+    with pytest.raises(DecodeError):
+        unpack(message, Reply)
+
+
+@pytest.mark.parametrize("name", ["header", "payload", "more"])
+def test_what_was_changed_since_it_was_packed_is_decoded_anew(name: str) -> None:
+    message = wire.pack(request(), content=CONTENT)
+    fields(message)[name] = b"{}"
+    with pytest.raises(DecodeError):
+        unpack(message, Request)

@@ -20,6 +20,8 @@ Script = Callable[[Request, bytes], list[Any]]
 class HeldPayloads:
     """Payloads by reference, and what was done with them."""
 
+    inline_limit = INLINE_LIMIT
+
     def __init__(self) -> None:
         self.held: dict[str, bytes | memoryview] = {}
         self.fetched: list[Payload] = []

@@ -14,7 +14,6 @@ from torch import Tensor, nn, optim
 from torch.func import functional_call, vmap
 
 from leptonic import parameters
-from leptonic.algorithms import Correction
 from leptonic.experiment import Training
 from leptonic.parameters import Layout
 from leptonic.update import Vector
@@ -112,19 +111,13 @@ class Stack:
 class StackCorrector:
     """Adds each client's ``proximal * (w - w_start) + offset`` to its gradients.
 
-    corrects: whether there is anything to add.
+    offsets: (clients, d), or None. corrects: whether there is anything to add.
     """
 
-    def __init__(self, stack: Stack, corrections: Sequence[Correction]) -> None:
-        self._stack = stack
-        self._proximal = corrections[0].proximal
-        self._offsets: list[Tensor] = []
-        if any(each.offset is not None for each in corrections):
-            # A client that kept nothing yet has no offset, beside others that have one.
-            none = np.zeros(stack.pieces.layout.size, np.float32)
-            together = np.stack([none if each.offset is None else each.offset for each in corrections])
-            self._offsets = stack.pieces.cut(torch.from_numpy(together).to(stack.start[0].device))
-        self.corrects = bool(self._proximal or self._offsets)
+    def __init__(self, stack: Stack, proximal: float, offsets: Tensor | None) -> None:
+        self._stack, self._proximal = stack, proximal
+        self._offsets = [] if offsets is None else stack.pieces.cut(offsets)
+        self.corrects = bool(proximal or self._offsets)
 
     def __call__(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
         """The corrected gradients of all of the stack's present parameters.

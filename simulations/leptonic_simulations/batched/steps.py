@@ -1,70 +1,20 @@
 """The optimiser steps of many clients' local training: every step is one tensor program over all of them."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from leptonic.tasks import Task
-from leptonic_client.data import passes, steps_of
 from leptonic_client.steps import Precision
-from leptonic_client.training import LocalTrainer, LocalWork
+from leptonic_client.training import LocalTrainer
+from leptonic_simulations.batched.schedule import Schedule
 from leptonic_simulations.batched.stack import Forward, Stack, StackCorrector
 
-__all__ = ["Schedule", "Trajectory", "plain_steps"]
+__all__ = ["plain_steps"]
 
 MEASURED = 2**18
 """Outputs that are kept until their metrics are computed together."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Which examples each client's steps visit; clients in descending order of their steps.
-
-    rows: (steps, clients, batch) int64; a short batch is filled up with its own first example.
-    weights: (steps, clients, batch) float32, one over the batch's examples; 0 for what fills up.
-    steps: of each client.
-    """
-
-    rows: Tensor
-    weights: Tensor
-    steps: list[int]
-
-    def phases(self) -> Iterator[tuple[range, int]]:
-        """Steps that the same clients train in, and how many clients those are."""
-        done, active = 0, len(self.steps)
-        while active:
-            until = self.steps[active - 1]
-            if until > done:
-                yield range(done, until), active
-            done = until
-            while active and self.steps[active - 1] == done:
-                active -= 1
-
-
-def schedule(trainer: LocalTrainer, works: Sequence[LocalWork]) -> Schedule:
-    """The batches that each client would visit alone."""
-    training = trainer.experiment.training
-    steps = [steps_of(training, len(work.data)) for work in works]
-    width = min(training.batch_size, max(len(work.data) for work in works))
-    rows = np.zeros((steps[0], len(works), width), np.int64)
-    weights = np.zeros(rows.shape, np.float32)
-    for client, work in enumerate(works):
-        own = work.data.rows.numpy()
-        step = 0
-        for visited in passes(training, len(own), trainer.shuffle(work)):
-            full, rest = divmod(len(visited), width)
-            rows[step : step + full, client] = own[visited[: full * width]].reshape(full, width)
-            weights[step : step + full, client] = 1 / width
-            step += full
-            if rest:
-                # Filled up from within: what is not finite there is not finite for this client anyway.
-                rows[step, client] = np.resize(own[visited[full * width :]], width)
-                weights[step, client, :rest] = 1 / rest
-                step += 1
-    return Schedule(torch.from_numpy(rows), torch.from_numpy(weights), steps)
 
 
 class Trajectory:
