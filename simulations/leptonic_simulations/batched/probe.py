@@ -44,7 +44,7 @@ def _differs(model: nn.Module, features: Tensor) -> str | None:
     for client in range(CLIENTS):
         parameters.from_vector(model, vectors[client].cpu().numpy())
         alone = model(features[client])
-        if not _close(model(features[client, :1]), alone[:1]):
+        if not _close(model(features[client, 1:]), alone[1:]):
             return "the model mixes the examples of a batch"
         expected = _gradients((alone * direction[client]).sum(), trainable(model))
         own_gradient = pieces.join(gradients)[client]
