@@ -31,9 +31,11 @@ DESCRIPTORS = Path("/proc/self/fd")
 @contextmanager
 def started(folder: Path, *, workers: int = 2, **sections: Any) -> Iterator[tuple[SimulatedClients, ProcessesEngine]]:
     made = experiment(**{"federation": {"clients": len(SIZES)}, "evaluation": EVALUATION, **sections})
-    with closing(clients_of_sizes(made, folder, SIZES)) as clients:
-        with closing(ProcessesEngine(clients, workers=workers)) as engine:
-            yield clients, engine
+    with (
+        closing(clients_of_sizes(made, folder, SIZES)) as clients,
+        closing(ProcessesEngine(clients, workers=workers)) as engine,
+    ):
+        yield clients, engine
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +139,10 @@ def test_nothing_grows_over_many_steps(running: tuple[SimulatedClients, Processe
     clients, engine = running
     content = content_for(clients)
     asked = requests_for(clients.experiment, EVERYONE, content)
-    before, workers = len(os.listdir(DESCRIPTORS)), workers_of(engine)
+    before, workers = len(list(DESCRIPTORS.iterdir())), workers_of(engine)
     for _ in range(30):
         answered(engine, asked, content)
-    assert len(os.listdir(DESCRIPTORS)) == before
+    assert len(list(DESCRIPTORS.iterdir())) == before
     assert workers_of(engine) == workers
 
 
@@ -188,7 +190,7 @@ def test_a_client_that_cannot_be_made_fails_alone(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not DESCRIPTORS.exists(), reason="counts descriptors in /proc")
 def test_a_closed_engine_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
-    before = len(os.listdir(DESCRIPTORS))
+    before = len(list(DESCRIPTORS.iterdir()))
     with started(tmp_path) as (clients, engine):
         content, pids = content_for(clients), workers_of(engine)
         replies = engine.answers(requests_for(clients.experiment, EVERYONE, content), content)
@@ -196,7 +198,7 @@ def test_a_closed_engine_leaves_no_process_and_no_descriptor(tmp_path: Path) -> 
         replies.close()
     del engine, replies, clients
     gc.collect()
-    assert len(os.listdir(DESCRIPTORS)) == before
+    assert len(list(DESCRIPTORS.iterdir())) == before
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

@@ -1,6 +1,5 @@
 """Shared memory: what one side writes the other reads, and nothing is left."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +46,8 @@ def test_bytes_are_seen_by_both_and_outlive_the_descriptor() -> None:
 
 @pytest.mark.skipif(not DESCRIPTORS.exists(), reason="counts descriptors in /proc")
 def test_what_is_closed_leaves_no_descriptor() -> None:
-    before = len(os.listdir(DESCRIPTORS))
+    before = len(list(DESCRIPTORS.iterdir()))
     for _ in range(20):
         _, memory = share(np.zeros(1000))
         memory.close()
-    assert len(os.listdir(DESCRIPTORS)) == before
+    assert len(list(DESCRIPTORS.iterdir())) == before
