@@ -31,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "evaluation": {"on": ["server", "clients"], "holdout": 0.2},
     },
-    "private": {"privacy": PRIVACY, "training": {**TRAINING, "rounds": 4, "local_steps": 2}},
+    "private": {"federation": {"clients": 3}, "privacy": PRIVACY, "training": {**TRAINING, "local_steps": 2}},
 }
 
 
@@ -57,7 +57,7 @@ data = {{ name = "digits" }}
 model = {{ name = "mlp", hidden = [32] }}
 algorithm = {{ name = "scaffold" }}
 federation = {{ clients = 6, cohort = 4, over_selection = 0.5 }}
-training = {{ rounds = 12, local_steps = 150, batch_size = 32, learning_rate = 0.05 }}
+training = {{ rounds = 12, local_steps = 80, batch_size = 32, learning_rate = 0.05 }}
 outputs = {{ report = false, tensorboard = false }}
 simulation = {{ engine = "{engine}", workers = 2 }}
 """
