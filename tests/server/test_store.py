@@ -293,14 +293,6 @@ def test_counted_is_told_of_the_clients_that_are_asked_for(store: RunStore) -> N
     assert store.counted([]) == {}
 
 
-def test_counted_does_not_read_the_whole_history(store: RunStore) -> None:
-    query = "EXPLAIN QUERY PLAN SELECT max(round) FROM clients WHERE client = 3 AND status = 'counted'"
-    store.commit(record(1), vectors(1), counted(3))
-    database = sqlite3.connect(store.folder / "run.sqlite")
-    assert any("clients_by_client" in str(row) for row in database.execute(query))
-    database.close()
-
-
 def test_notes_are_kept_and_replaced(store: RunStore) -> None:
     assert store.note("engine") is None
     store.keep("engine", "batched")
