@@ -16,7 +16,7 @@ from torch import Tensor
 from leptonic.data.catalogue import spec_of
 from leptonic.data.describe import label_counts
 from leptonic.data.experiment_data import client_rows, training_examples
-from leptonic.errors import LeptonicError
+from leptonic.errors import DataError
 from leptonic.experiment import Experiment
 from leptonic.tasks import task_for
 from leptonic.wire import Reply, Request
@@ -64,10 +64,10 @@ class SimulatedClients:
         self.client = lru_cache(KEPT)(self._client)
 
     def respond(self, request: Request, content: bytes | memoryview) -> tuple[Reply, bytes]:
-        """One client's reply, errors included, also those of a client that cannot be made."""
+        """One client's reply, errors included, also those of its data. Raises what is wrong with a setting."""
         try:
             client = self.client(request.client)
-        except LeptonicError as error:
+        except DataError as error:
             return failure(request, error, str(error)), b""
         return respond(client, request, content)
 
