@@ -4,7 +4,7 @@ No work is done twice: the clients that are timed are clients of the round.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from leptonic.wire import Reply, Request
@@ -36,8 +36,8 @@ class Candidate:
 class AutomaticEngine:
     """Tries the candidates in order; the first also answers what is not training.
 
-    size: the work that a request means, in any unit. requests: how many of them the run has in all.
-    decided: is told the choice, and why.
+    size: the work that a request means, in any unit. wanted: replies that are asked for in every step.
+    requests: how many the run has in all. decided: is told the choice, and why.
     """
 
     def __init__(
@@ -45,10 +45,11 @@ class AutomaticEngine:
         candidates: Sequence[Candidate],
         *,
         size: Callable[[Request], float],
+        wanted: int,
         requests: int,
         decided: Callable[[str, str], None],
     ) -> None:
-        self._size, self._left, self._decided = size, requests, decided
+        self._size, self._wanted, self._left, self._decided = size, wanted, requests, decided
         self._untried = list(candidates)
         self._engines: dict[str, Engine] = {candidates[0].name: candidates[0].make()}
         self._first = self._engines[candidates[0].name]
@@ -62,45 +63,44 @@ class AutomaticEngine:
         if requests and requests[0].step != "train":
             yield from (self._chosen or self._first).answers(requests, content)
             return
-        rest = list(requests)
+        # Replies beyond those wanted may never be asked for, and a trial must come to its end.
+        rest, spare = list(requests[: self._wanted]), requests[self._wanted :]
         while rest and self._chosen is None:
-            group, rest = self._split(rest)
-            seconds = yield from self._timed(group, content)
-            self._learn(group, seconds)
-        if rest and self._chosen is not None:
-            yield from self._chosen.answers(rest, content)
+            group, rest, fair = self._split(rest, min(len(requests), self._wanted))
+            yield from self._tried(group, content, fair=fair)
+        yield from (self._chosen or self._first).answers([*rest, *spare], content)
 
     def close(self) -> None:
         """Close every engine that was made."""
         for engine in self._engines.values():
             engine.close()
 
-    def _split(self, requests: list[Request]) -> tuple[list[Request], list[Request]]:
-        """The requests that the present candidate is tried on, and the others."""
-        count = self._untried[0].at_once * (2 if self._warm else WARM_UP)
-        return requests[:count], requests[count:]
+    def _split(self, rest: list[Request], cohort: int) -> tuple[list[Request], list[Request], bool]:
+        """The requests that the present candidate is tried on, the others, and whether its time will count.
 
-    def _timed(self, group: list[Request], content: bytes | memoryview) -> Generator[Answer, None, float]:
-        """Answer the group; returns the seconds that the engine took, without what happened between its answers."""
+        Too few are no measure of an engine that trains many at once, unless there are never more.
+        """
+        count = self._untried[0].at_once * (2 if self._warm else WARM_UP)
+        return rest[:count], rest[count:], self._warm and len(rest) >= min(count, cohort)
+
+    def _tried(self, group: list[Request], content: bytes | memoryview, *, fair: bool) -> Iterator[Answer]:
+        """Answer the group, and time the engine without what happens between its answers."""
         candidate = self._untried[0]
         if candidate.name not in self._engines:
             self._engines[candidate.name] = candidate.make()
-        answers, seconds = self._engines[candidate.name].answers(group, content), 0.0
-        while True:
-            started = time.perf_counter()
-            answer = next(answers, None)
+        seconds, started = 0.0, time.perf_counter()
+        for count, answer in enumerate(self._engines[candidate.name].answers(group, content), start=1):
             seconds += time.perf_counter() - started
-            if answer is None:
-                return seconds
             self._left -= 1
+            if count == len(group):  # before the answer is given, with which the step may end
+                self._warm = True
+                if fair:
+                    self._learn(sum(self._size(request) for request in group), len(group), seconds)
             yield answer
+            started = time.perf_counter()
 
-    def _learn(self, group: list[Request], seconds: float) -> None:
-        if not self._warm:
-            self._warm = True
-            return
-        work = sum(self._size(request) for request in group)
-        self._typical = work / len(group)
+    def _learn(self, work: float, clients: int, seconds: float) -> None:
+        self._typical = work / clients
         self._speeds[self._untried.pop(0).name] = seconds / work
         self._warm = False
         best = min(self._speeds.values())

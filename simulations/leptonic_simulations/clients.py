@@ -16,10 +16,12 @@ from torch import Tensor
 from leptonic.data.catalogue import spec_of
 from leptonic.data.describe import label_counts
 from leptonic.data.experiment_data import client_rows, training_examples
+from leptonic.errors import DataError
 from leptonic.experiment import Experiment
 from leptonic.tasks import task_for
+from leptonic.wire import Reply, Request
 from leptonic_client.data import split
-from leptonic_client.participant import Participant
+from leptonic_client.participant import Participant, failure, respond
 from leptonic_client.training import LocalTrainer
 from leptonic_simulations.states import SimulatedHome
 
@@ -60,6 +62,14 @@ class SimulatedClients:
         self.trainer = LocalTrainer(experiment)
         self._home = SimulatedHome(folder, size=self.trainer.layout.size, alone=alone)
         self.client = lru_cache(KEPT)(self._client)
+
+    def respond(self, request: Request, content: bytes | memoryview) -> tuple[Reply, bytes]:
+        """One client's reply, errors included, also those of its data. Raises what is wrong with a setting."""
+        try:
+            client = self.client(request.client)
+        except DataError as error:
+            return failure(request, error, str(error)), b""
+        return respond(client, request, content)
 
     def close(self) -> None:
         """Close the clients' home."""

@@ -17,7 +17,7 @@ WORKER_START = 6.0
 """Seconds that workers take to start, about: each imports torch."""
 
 Say = Callable[[str], None]
-Keep = Callable[[str], None]
+Keep = Callable[[str, str], None]
 
 
 def cores() -> int:
@@ -29,7 +29,7 @@ def engine_for(clients: SimulatedClients, *, chosen: str | None, keep: Keep, say
     """The engine of a run.
 
     chosen: the engine with which the run began, when it is resumed. keep: is told the name of the engine that
-    is chosen. say: is told in a line what was chosen, and why.
+    is chosen, and why. say: is told in a line what was chosen, and why.
     """
     experiment = clients.experiment
     wanted = experiment.simulation.engine
@@ -40,6 +40,8 @@ def engine_for(clients: SimulatedClients, *, chosen: str | None, keep: Keep, say
         if wanted == "batched":
             say(f"engine: sequential, since {reason}")
             return candidates["sequential"].make()
+        if wanted == "auto":
+            say(f"engine: batched is left out, since {reason}")
     name = chosen if wanted in ("exact", "auto") else wanted
     if name in candidates:
         return candidates[name].make()
@@ -47,13 +49,14 @@ def engine_for(clients: SimulatedClients, *, chosen: str | None, keep: Keep, say
         return candidates["sequential"].make()
 
     def decided(name: str, why: str) -> None:
-        keep(name)
+        keep(name, why)
         say(f"engine: {name} ({why})")
 
     federation, training = experiment.federation, experiment.training
     return AutomaticEngine(
         list(candidates.values()),
         size=lambda request: steps_of(training, len(clients.data.rows[request.client])),
+        wanted=federation.wanted,
         requests=federation.invited * training.rounds,
         decided=decided,
     )
@@ -61,8 +64,7 @@ def engine_for(clients: SimulatedClients, *, chosen: str | None, keep: Keep, say
 
 def _candidates(clients: SimulatedClients, workers: int) -> dict[str, Candidate]:
     """Every engine for these clients, cheap ones first."""
-    threads = clients.experiment.training.threads
-    count = max(1, workers // threads)
+    count = max(1, min(workers // clients.experiment.training.threads, clients.experiment.federation.invited))
     candidates = [
         Candidate("sequential", lambda: SequentialEngine(clients)),
         Candidate("batched", lambda: BatchedEngine(clients, threads=workers), at_once=8),

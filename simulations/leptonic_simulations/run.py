@@ -82,9 +82,9 @@ def simulate(
 
 def _engine(clients: SimulatedClients, store: RunStore, listener: RunListener) -> Engine:
     """The run's engine; one that was chosen by its speed is kept when the run is resumed."""
-    return engine_for(
-        clients,
-        chosen=store.note("engine"),
-        keep=lambda name: store.keep("engine", name),
-        say=listener.say,
-    )
+
+    def keep(name: str, why: str) -> None:
+        store.keep("engine", name)
+        store.keep("engine's reason", why)
+
+    return engine_for(clients, chosen=store.note("engine"), keep=keep, say=listener.say)

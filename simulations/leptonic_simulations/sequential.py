@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from leptonic.wire import Reply, Request
-from leptonic_client.participant import respond
 from leptonic_simulations.clients import SimulatedClients
 
 __all__ = ["SequentialEngine"]
@@ -18,7 +17,7 @@ class SequentialEngine:
     def answers(self, requests: Sequence[Request], content: bytes | memoryview) -> Iterator[tuple[Reply, bytes]]:
         """The replies, in the order of the requests."""
         for request in requests:
-            yield respond(self._clients.client(request.client), request, content)
+            yield self._clients.respond(request, content)
 
     def close(self) -> None:
         """There is nothing to close."""

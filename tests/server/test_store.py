@@ -276,6 +276,33 @@ def test_a_client_counts_only_in_the_attempt_that_was_committed(store: RunStore)
     assert reopened(store).counted(range(20)) == {2: 1, 3: 2}
 
 
+def test_counted_is_told_of_the_clients_that_are_asked_for(store: RunStore) -> None:
+    """Against a plain reading of all records, with attempts that failed and clients that never came."""
+    random, expected = Random(3), dict[int, int]()
+    for number in range(1, 12):
+        for attempt in (1, 2):
+            taken = random.sample(range(30), 8)
+            records = [ClientRecord(client, random.choice(("counted", "late", "failed"))) for client in taken]
+            if attempt == 1:
+                store.record_clients(number, attempt, records)
+            else:
+                store.commit(record(number, attempt=2), vectors(number), records)
+                expected |= {each.client: number for each in records if each.status == "counted"}
+    assert store.counted(range(40)) == expected
+    assert store.counted(iter([5, 5, 31])) == {client: expected[client] for client in (5,) if client in expected}
+    assert store.counted([]) == {}
+
+
+def test_notes_are_kept_and_replaced(store: RunStore) -> None:
+    assert store.note("engine") is None
+    store.keep("engine", "batched")
+    store.keep("engine's reason", "0.3 ms for a client")
+    store.keep("engine", "processes")
+    again = reopened(store)
+    assert (again.note("engine"), again.note("engine's reason")) == ("processes", "0.3 ms for a client")
+    again.close()
+
+
 def test_attempts_are_numbered_on_after_a_restart(store: RunStore) -> None:
     assert store.last_attempt(1) == 0
     store.record_clients(1, 1, counted(0))

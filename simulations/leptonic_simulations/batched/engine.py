@@ -12,7 +12,7 @@ import torch
 
 from leptonic.errors import LeptonicError
 from leptonic.wire import Reply, Request
-from leptonic_client.participant import failure, respond, success
+from leptonic_client.participant import failure, success
 from leptonic_client.training import LocalWork
 from leptonic_simulations.batched.group import GroupTrainer, Outcome
 from leptonic_simulations.clients import SimulatedClients
@@ -45,7 +45,7 @@ class BatchedEngine:
         """The replies, in the order of the requests within each group."""
         if not requests or requests[0].step != "train":
             for request in requests:
-                yield respond(self._clients.client(request.client), request, content)
+                yield self._clients.respond(request, content)
             return
         for start in range(0, len(requests), self._most):
             yield from self._train(requests[start : start + self._most], content)

@@ -143,6 +143,10 @@ def _steps(work: LocalWork, training: Training) -> int:
 
 
 def stacked_offsets(corrections: Sequence[Correction], device: torch.device) -> Tensor | None:
-    """The offsets of all clients, (k, d), or None where the algorithm has none."""
-    offsets = [correction.offset for correction in corrections if correction.offset is not None]
-    return torch.from_numpy(np.stack(offsets)).to(device) if offsets else None
+    """The offsets of all clients, (k, d), or None if no client has one; zero for a client that kept nothing yet."""
+    some = next((correction.offset for correction in corrections if correction.offset is not None), None)
+    if some is None:
+        return None
+    none = np.zeros_like(some)
+    offsets = [none if correction.offset is None else correction.offset for correction in corrections]
+    return torch.from_numpy(np.stack(offsets)).to(device)

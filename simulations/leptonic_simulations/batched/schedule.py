@@ -17,7 +17,7 @@ __all__ = ["Schedule", "schedule"]
 class Schedule:
     """Which examples each client's steps visit; clients in descending order of their steps.
 
-    rows: (steps, clients, batch) int64; a short batch is filled up with its client's own first example.
+    rows: (steps, clients, batch) int64; a short batch is filled up with its own examples again.
     weights: (steps, clients, batch) float32, one over the batch's examples; 0 for what fills up.
     steps: of each client.
     """
@@ -47,7 +47,7 @@ def schedule(trainer: LocalTrainer, works: Sequence[LocalWork]) -> Schedule:
     weights = np.zeros(rows.shape, np.float32)
     for client, work in enumerate(works):
         own = work.data.rows.numpy()
-        rows[:, client] = own[0]
+        rows[:, client] = own[0]  # after its last step too, nobody else's
         step = 0
         for visited in passes(training, len(own), trainer.shuffle(work)):
             full, rest = divmod(len(visited), width)
@@ -55,7 +55,8 @@ def schedule(trainer: LocalTrainer, works: Sequence[LocalWork]) -> Schedule:
             weights[step : step + full, client] = 1 / width
             step += full
             if rest:
-                rows[step, client, :rest] = own[visited[full * width :]]
+                # Not finite where it fills up, then not finite where it counts: weights need no mask beside them.
+                rows[step, client] = np.resize(own[visited[full * width :]], width)
                 weights[step, client, :rest] = 1 / rest
                 step += 1
     return Schedule(torch.from_numpy(rows), torch.from_numpy(weights), steps)

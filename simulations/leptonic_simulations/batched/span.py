@@ -178,7 +178,7 @@ class SpanTrainer:
             logits = self._logits[:clients, now].requires_grad_()
             losses = task.losses(logits.flatten(0, 1), self._labels[:clients, now].flatten())
             weight = weights[:clients, now].flatten()
-            (gradient,) = torch.autograd.grad(torch.where(weight > 0, losses * weight, 0.0).sum(), logits)
+            (gradient,) = torch.autograd.grad((losses * weight).sum(), logits)
         return gradient
 
     def _backward(self, clients: int, now: slice, gradient: Tensor, table: NDArray[np.float64], gamma: Tensor) -> None:

@@ -84,7 +84,10 @@ class Stack:
         # Received vectors are read-only, which torch cannot represent: those are copied.
         flat = torch.from_numpy(np.require(start, requirements=["C", "W"])).to(device)
         self.pieces, self.start = pieces, pieces.cut(flat[None])
-        self._all = [piece.expand(clients, *piece.shape[1:]).contiguous() for piece in self.start]
+        # Not contiguous(): of a single client that would be the start itself, which training then moves.
+        self._all = [
+            piece.expand(clients, *piece.shape[1:]).clone(memory_format=torch.contiguous_format) for piece in self.start
+        ]
         self._optimizer: optim.Optimizer | None = None
         self.parameters: list[Tensor] = []
 
@@ -110,19 +113,27 @@ class Stack:
 
 
 class StackCorrector:
-    """Adds each client's ``proximal * (w - w_start) + offset`` to its gradients. offsets: (clients, d)."""
+    """Adds each client's ``proximal * (w - w_start) + offset`` to its gradients.
+
+    offsets: (clients, d), or None. corrects: whether there is anything to add.
+    """
 
     def __init__(self, stack: Stack, proximal: float, offsets: Tensor | None) -> None:
         self._stack, self._proximal = stack, proximal
         self._offsets = [] if offsets is None else stack.pieces.cut(offsets)
+        self.corrects = bool(proximal or self._offsets)
 
-    def __call__(self, gradients: Sequence[Tensor]) -> None:
-        """Correct the gradients of the stack's present parameters, in place."""
+    def __call__(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The corrected gradients of all of the stack's present parameters.
+
+        Not in place: parameters that enter a model as their sum have one gradient between them.
+        """
         if self._proximal:
-            for gradient, parameter, start in zip(gradients, self._stack.parameters, self._stack.start, strict=True):
-                gradient.add_(parameter.detach() - start, alpha=self._proximal)
-        for gradient, offset in zip(gradients, self._offsets, strict=bool(self._offsets)):
-            gradient.add_(offset[: len(gradient)])
+            now = zip(gradients, self._stack.parameters, self._stack.start, strict=True)
+            gradients = [torch.add(g, parameter.detach() - start, alpha=self._proximal) for g, parameter, start in now]
+        if self._offsets:
+            gradients = [g + offset[: len(g)] for g, offset in zip(gradients, self._offsets, strict=True)]
+        return gradients
 
 
 def _first(value: object, clients: int) -> object:

@@ -43,8 +43,7 @@ class Trajectory:
         outputs, labels, visited = (torch.stack(part) for part in zip(*self._kept, strict=True))
         clients = outputs.shape[1]
         measures = self._task.measures(outputs.flatten(0, 2), labels.flatten()).view(-1, *labels.shape)
-        # Not a product: what fills up a batch may be infinite, and must not count.
-        summed = torch.where(visited, measures, 0.0).to("cpu", torch.float64).sum(dim=(1, 3))
+        summed = (measures * visited).to("cpu", torch.float64).sum(dim=(1, 3))
         self.sums[:, :clients] += summed
         self._kept, self._held = [], 0
 
@@ -77,22 +76,30 @@ def plain_steps(
             with precision.autocast():
                 outputs = forward(stack.parameters, batch)
                 losses = trainer.task.losses(outputs.flatten(0, 1), target.flatten())
-                loss = torch.where(visited[step, :clients], losses.view_as(target) * weights[step, :clients], 0.0)
-            found = torch.autograd.grad(loss.sum(), stack.parameters, allow_unused=True, materialize_grads=True)
-            gradients = tuple(gradient.contiguous() for gradient in found)
-            if settings.gradient_clip_norm is not None:
-                gradients = clipped(gradients, settings.gradient_clip_norm)
-            correct(gradients)
-            for parameter, gradient in zip(stack.parameters, gradients, strict=True):
-                parameter.grad = gradient
+                loss = (losses.view_as(target) * weights[step, :clients]).sum()
+            set_gradients(stack.parameters, loss, correct=correct, clip_norm=settings.gradient_clip_norm)
             optimizer.step()
             seen.visit(outputs, target, visited[step, :clients])
     seen.flush()
     return seen.sums
 
 
-def clipped(gradients: Sequence[Tensor], norm: float) -> tuple[Tensor, ...]:
+def set_gradients(
+    parameters: Sequence[Tensor], loss: Tensor, *, correct: StackCorrector, clip_norm: float | None
+) -> None:
+    """Set each parameter's gradient of the loss, clipped and corrected."""
+    found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=correct.corrects)
+    # What the loss does not reach has no gradient, so that not even weight decay moves it, unless it is corrected.
+    reached = [(parameter, g.contiguous()) for parameter, g in zip(parameters, found, strict=True) if g is not None]
+    gradients: Sequence[Tensor] = [gradient for _, gradient in reached]
+    if clip_norm is not None:
+        gradients = clipped(gradients, clip_norm)
+    for (parameter, _), gradient in zip(reached, correct(gradients), strict=True):
+        parameter.grad = gradient
+
+
+def clipped(gradients: Sequence[Tensor], norm: float) -> Sequence[Tensor]:
     """Each client's gradient scaled down to at most this norm, as torch's clip_grad_norm_ does."""
     squares = torch.stack([gradient.flatten(1).square().sum(dim=1) for gradient in gradients]).sum(dim=0)
     factors = (norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)
-    return tuple(gradient * factors.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients)
+    return [gradient * factors.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]

@@ -16,14 +16,11 @@ from leptonic.errors import RunError
 from leptonic.wire import Reply, Request
 from leptonic_client.participant import failure
 from leptonic_simulations.clients import FederatedData, SimulatedClients
-from leptonic_simulations.processes.handle import Worker
+from leptonic_simulations.processes.handle import SLOTS, Arrived, Worker
 from leptonic_simulations.processes.memory import SharedArray, SharedBytes, share
 from leptonic_simulations.processes.worker import Begin
 
 __all__ = ["ProcessesEngine"]
-
-EVALUATION_LENGTH = 4096
-"""Bytes that are enough for the sums of an evaluation."""
 
 Answer = tuple[Reply, bytes | memoryview]
 
@@ -35,7 +32,8 @@ class ProcessesEngine:
         experiment, trainer = clients.experiment, clients.trainer
         self._data = clients.data
         self._ordered = experiment.federation.invited > experiment.federation.wanted
-        self._slot_length = max(trainer.pipeline.encoded_length, EVALUATION_LENGTH)
+        # An update, or the sums of an evaluation and how many examples they are of.
+        self._slot_length = max(trainer.pipeline.encoded_length, 8 * (len(trainer.task.metric_names) + 1))
         self._content = SharedBytes(4 * trainer.layout.size * (1 + len(trainer.algorithm.broadcast)))
         self._memories = [self._content]
         self._begin = Begin(
@@ -51,70 +49,60 @@ class ProcessesEngine:
         self._workers = [self._start() for _ in range(workers)]
 
     def answers(self, requests: Sequence[Request], content: bytes | memoryview) -> Iterator[Answer]:
-        """The replies; see the module for their order."""
+        """The replies; see the module for their order. Raises RunError if a worker ended by itself."""
+        self._settle()
         self._content.view[: len(content)] = content
         order = list(requests) if self._ordered else sorted(requests, key=self._size, reverse=True)
         waiting = deque(order)
-        come: dict[int, tuple[Worker, int | None, Reply, bytes | memoryview]] = {}
-        try:
-            for turn in order:
-                while not (turn.client in come if self._ordered else come):
-                    self._hand_out(waiting, len(content))
-                    come |= self._next()
-                worker, start, reply, answer = come.pop(turn.client if self._ordered else next(iter(come)))
-                yield reply, answer
-                if start is not None:
-                    worker.free.append(start)
-        finally:
-            self._settle(come)
+        come: dict[int, Arrived] = {}
+        for turn in order:
+            while not (turn.client in come if self._ordered else come):
+                self._hand_out(waiting, len(content))
+                come |= self._next()
+            arrived = come.pop(turn.client if self._ordered else next(iter(come)))
+            yield arrived.reply, arrived.answer
+            arrived.free()
 
     def close(self) -> None:
-        """Let the workers finish what they do, and end them."""
+        """End the workers at once."""
         for worker in self._workers:
             worker.stop()
         for memory in self._memories:
             memory.close()
         self._selector.close()
 
+    def _settle(self) -> None:
+        """Wait for work that nobody wants any more, since the last step ended early: it must not see new content."""
+        while any(worker.tasks for worker in self._workers):
+            self._next()
+        for worker in self._workers:
+            worker.rest()
+
     def _hand_out(self, waiting: deque[Request], length: int) -> None:
         """Fill every worker's first free slot before anyone's second."""
-        for free in (2, 1):
+        for free in range(SLOTS, 0, -1):
             for worker in self._workers:
                 if waiting and len(worker.free) >= free:
                     worker.hand(waiting.popleft(), length)
 
-    def _next(self) -> dict[int, tuple[Worker, int | None, Reply, bytes | memoryview]]:
-        """Wait for replies, by client; the tasks of a worker that died become failures, and it is replaced."""
-        found: dict[int, tuple[Worker, int | None, Reply, bytes | memoryview]] = {}
+    def _next(self) -> dict[int, Arrived]:
+        """Wait for replies, by client; the tasks of a worker that was killed become failures."""
+        found: list[Arrived] = []
         for key, _ in self._selector.select():
             worker: Worker = key.data
             done = worker.come()
-            if done is None:
-                found |= self._bury(worker)
-                continue
-            for each in done:
-                answer = worker.slots.view[each.start : each.start + each.length]
-                found[each.reply.client] = (worker, each.start, each.reply, answer)
-        return found
+            found += self._replace(worker) if done is None else done
+        return {arrived.reply.client: arrived for arrived in found}
 
-    def _bury(self, worker: Worker) -> dict[int, tuple[Worker, int | None, Reply, bytes | memoryview]]:
-        tasks = list(worker.tasks.values())
+    def _replace(self, worker: Worker) -> list[Arrived]:
+        """Start another worker for one that has died. Returns what becomes of its tasks."""
         self._selector.unregister(worker.replies)
-        worker.stop()
-        replacement = self._start()
-        self._workers[self._workers.index(worker)] = replacement
-        error = RunError(f"the worker process died (exit {worker.process.returncode}): out of memory, perhaps")
-        return {task.client: (replacement, None, failure(task, error, str(error)), b"") for task in tasks}
-
-    def _settle(self, come: dict[int, tuple[Worker, int | None, Reply, bytes | memoryview]]) -> None:
-        """Wait for work that nobody wants any more: the next step must not change its content under it."""
-        while True:
-            for worker, start, _, _ in come.values():
-                if start is not None:
-                    worker.free.append(start)
-            if not any(worker.tasks for worker in self._workers):
-                return
-            come = self._next()
+        self._workers[self._workers.index(worker)] = self._start()
+        code = worker.exit_code()
+        if code >= 0:
+            raise RunError(f"a worker process ended by itself (exit {code}): see its message above")
+        error = RunError(f"the worker process was killed (signal {-code}): out of memory, perhaps")
+        return [Arrived(failure(task, error, str(error)), b"") for task in worker.tasks.values()]
 
     def _start(self) -> Worker:
         begin = self._begin

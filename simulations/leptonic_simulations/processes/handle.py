@@ -5,33 +5,55 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from leptonic.wire import Request
+from leptonic.wire import Reply, Request
 from leptonic_simulations.processes.memory import SharedBytes
 from leptonic_simulations.processes.worker import Begin, Done, Task
 
-__all__ = ["Worker"]
+__all__ = ["SLOTS", "Arrived", "Worker"]
 
-PROGRAM = "from leptonic_simulations.processes.worker import main; main()"
+# Ctrl-C goes to the whole group, and the parent decides what it means: not even the imports are to notice it.
+PROGRAM = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "from leptonic_simulations.processes.worker import main; main()"
+)
 SLOTS = 2
 """Tasks that a worker has at a time: one that it works on, and the next."""
-PATIENCE = 60.0
-"""Seconds that a worker has to end after its pipe was closed."""
+PATIENCE = 10.0
+"""Seconds that a worker which has closed its pipe takes at most to be gone."""
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A reply and its answer, which holds until its slot is used again. worker: None if it has died."""
+
+    reply: Reply
+    answer: bytes | memoryview
+    worker: "Worker | None" = None
+    start: int = 0
+
+    def free(self) -> None:
+        """The slot may be used again from the next task on."""
+        if self.worker is not None:
+            self.worker.free.append(self.start)
 
 
 class Worker:
     """One process. free: where its next answers may go. tasks: what it has, by where the answer goes."""
 
     def __init__(self, begin: Begin, slot_length: int, descriptors: Sequence[int]) -> None:
-        self.slots = SharedBytes(SLOTS * slot_length)
-        self.free = [slot * slot_length for slot in range(SLOTS)]
+        self._slots, self._slot_length = SharedBytes(SLOTS * slot_length), slot_length
         self.tasks: dict[int, Request] = {}
+        self.free: list[int] = []
+        self.rest()
         self._unread = b""
         theirs_tasks, tasks = os.pipe()
         self.replies, theirs_replies = os.pipe()
-        command = [sys.executable, "-c", PROGRAM, str(theirs_tasks), str(theirs_replies)]
-        handed = (theirs_tasks, theirs_replies, self.slots.descriptor, *descriptors)
+        # -P: a file in the present folder must not pass for a module that this process found elsewhere.
+        command = [sys.executable, "-P", "-c", PROGRAM, str(theirs_tasks), str(theirs_replies)]
+        handed = (theirs_tasks, theirs_replies, self._slots.descriptor, *descriptors)
         # What this process can import (an own model, say), the worker must find as well.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
         self.process = subprocess.Popen(  # noqa: S603
@@ -40,7 +62,11 @@ class Worker:
         os.close(theirs_tasks)
         os.close(theirs_replies)
         self._tasks = os.fdopen(tasks, "wb")
-        self._send(begin.model_copy(update={"slots": (self.slots.descriptor, self.slots.length)}))
+        self._send(begin.model_copy(update={"slots": (self._slots.descriptor, self._slots.length)}))
+
+    def rest(self) -> None:
+        """All slots are free: no task is left, and no answer is looked at any more."""
+        self.free = [slot * self._slot_length for slot in range(SLOTS)]
 
     def hand(self, request: Request, length: int) -> None:
         """Give it a task; there must be a free slot. length: of the shared content."""
@@ -48,7 +74,7 @@ class Worker:
         self.tasks[start] = request
         self._send(Task(request=request, length=length, start=start))
 
-    def come(self) -> list[Done] | None:
+    def come(self) -> list[Arrived] | None:
         """The replies that have come, at least one; None if the process has died."""
         while b"\n" not in self._unread:
             part = os.read(self.replies, 65536)
@@ -59,19 +85,25 @@ class Worker:
         done = [Done.model_validate_json(line) for line in lines]
         for each in done:
             del self.tasks[each.start]
-        return done
+        return [
+            Arrived(each.reply, self._slots.view[each.start : each.start + each.length], self, each.start)
+            for each in done
+        ]
 
-    def stop(self) -> None:
-        """Let it finish what it does, and end."""
+    def exit_code(self) -> int:
+        """With what a process that has died ended; minus the signal that killed it."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(PATIENCE)
+        return self.stop()
+
+    def stop(self) -> int:
+        """End it at once, whatever it is doing. Returns its exit code."""
+        self.process.kill()
         with suppress(BrokenPipeError):
             self._tasks.close()
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
         os.close(self.replies)
-        self.slots.close()
+        self._slots.close()
+        return self.process.wait()
 
     def _send(self, line: Begin | Task) -> None:
         # A broken pipe shows that it has died when it is read from.

@@ -22,8 +22,9 @@ class SharedBytes:
         self.view = memoryview(mmap.mmap(self.descriptor, max(1, length)))[:length]
 
     def close(self) -> None:
-        """Give up the descriptor; the memory goes when nobody looks at it any more."""
+        """Give up descriptor and view; the memory goes when nobody looks at a part of it any more."""
         os.close(self.descriptor)
+        self.view = memoryview(b"")
 
 
 class SharedArray(BaseModel):

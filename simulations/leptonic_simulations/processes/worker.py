@@ -1,15 +1,19 @@
 """A worker of the processes engine: answers requests of any client, one after another, until its pipe closes.
 
 Started with two file descriptors as arguments, of tasks and of replies. A task is one line of JSON, a reply
-another; models and contributions pass through shared memory. No object is pickled.
+another; models and contributions pass through shared memory. No object is pickled. When its parent closes the
+pipe or is gone, a worker ends at once, in the midst of whatever it does: what a client keeps is written so that
+this may happen at any instant.
 """
 
 import json
 import os
-import signal
 import sys
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import IO
 
 import numpy as np
@@ -17,9 +21,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from leptonic.data.partition import partition
+from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
 from leptonic.wire import Reply, Request
-from leptonic_client.participant import respond
 from leptonic_simulations.clients import FederatedData, SimulatedClients
 from leptonic_simulations.processes.memory import SharedArray, SharedBytes, attach
 
@@ -65,34 +69,43 @@ class Done(_Line):
 
 def main() -> None:
     """Work until the parent closes the pipe, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and closes the pipe
-    with os.fdopen(int(sys.argv[1]), "rb") as tasks, os.fdopen(int(sys.argv[2]), "wb") as replies:
-        begin = Begin.model_validate_json(tasks.readline(), strict=False)
-        clients = SimulatedClients(
-            from_mapping(json.loads(begin.experiment)), Path(begin.folder), _data(begin), alone=False
-        )
-        with closing(clients), suppress(BrokenPipeError):
-            _work(clients, begin, tasks, replies)
+    lines = _lines(os.fdopen(int(sys.argv[1]), "rb"))
+    begin = Begin.model_validate_json(next(lines), strict=False)
+    experiment = from_mapping(json.loads(begin.experiment))
+    clients = SimulatedClients(experiment, Path(begin.folder), _data(begin, experiment), alone=False)
+    with suppress(BrokenPipeError):
+        _work(clients, begin, lines, os.fdopen(int(sys.argv[2]), "wb", buffering=0))
 
 
-def _work(clients: SimulatedClients, begin: Begin, tasks: IO[bytes], replies: IO[bytes]) -> None:
+def _lines(pipe: IO[bytes]) -> Iterator[bytes]:
+    """What the parent sends. A thread waits for it, so that the end is seen whatever is being worked on."""
+    come: SimpleQueue[bytes] = SimpleQueue()
+
+    def read() -> None:
+        for line in pipe:
+            come.put(line)
+        os._exit(0)
+
+    Thread(target=read, daemon=True).start()
+    while True:
+        yield come.get()
+
+
+def _work(clients: SimulatedClients, begin: Begin, lines: Iterator[bytes], replies: IO[bytes]) -> None:
     content, slots = SharedBytes(begin.content[1], begin.content[0]), SharedBytes(begin.slots[1], begin.slots[0])
-    for line in tasks:
+    for line in lines:
         task = Task.model_validate_json(line)
-        client = clients.client(task.request.client)
-        reply, answer = respond(client, task.request, content.view[: task.length])
+        reply, answer = clients.respond(task.request, content.view[: task.length])
         slots.view[task.start : task.start + len(answer)] = answer
         done = Done(reply=reply, start=task.start, length=len(answer))
         replies.write(done.model_dump_json().encode() + b"\n")
-        replies.flush()
 
 
-def _data(begin: Begin) -> FederatedData:
+def _data(begin: Begin, experiment: Experiment) -> FederatedData:
     features, labels = torch.from_numpy(attach(begin.features)), attach(begin.labels).astype(np.int64, copy=False)
     if begin.rows is not None:
         rows, ends = (attach(array) for array in begin.rows)
         return FederatedData(features, torch.from_numpy(labels), np.split(rows, ends[:-1]))
-    experiment = from_mapping(json.loads(begin.experiment))
     federation = experiment.federation
     own = partition(federation.partition, labels, None, count=federation.clients, seed=experiment.seed)
     return FederatedData(features, torch.from_numpy(labels), own)

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from leptonic.data.partition import partition
 from leptonic.errors import DataError
-from leptonic.experiment import ClassesPerClient, Dirichlet, Iid, NaturalPartition, Partition, QuantitySkew
+from leptonic.experiment import ClassesPerClient, Dirichlet, Iid, NaturalPartition, Partition, QuantitySkew, Sampled
 
 LABELS = np.random.default_rng(5).permutation(np.repeat(np.arange(10), 600)).astype(np.int64)
 
@@ -172,3 +174,74 @@ def test_natural_clients_are_the_largest_keys_then_by_name() -> None:
 def test_more_clients_than_rows() -> None:
     with pytest.raises(DataError, match=r"federation\.clients = 5: the data has only 4 rows"):
         partition(Iid(scheme="iid"), np.zeros(4, np.int64), None, count=5, seed=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(any),
+    alpha=st.none() | st.floats(1e-3, 1e3),
+    client=st.integers(0, 10**6 - 1),
+    data=st.data(),
+)
+def test_sampled_clients_draw_exactly_so_many_different_rows(
+    sizes: list[int], alpha: float | None, client: int, data: st.DataObject
+) -> None:
+    """Also where the classes that a client prefers have not so many."""
+    labels = np.repeat(np.arange(len(sizes)), sizes).astype(np.int64)
+    examples = data.draw(st.integers(1, len(labels)))
+    scheme = Sampled(scheme="sampled", examples=examples, alpha=alpha)
+    rows = partition(scheme, labels, None, count=10**6, seed=7)[client]
+    assert len(rows) == examples
+    assert (np.diff(rows) > 0).all()
+    assert 0 <= rows[0] <= rows[-1] < len(labels)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.5])
+def test_sampled_clients_draw_by_seed_and_index_alone(alpha: float | None) -> None:
+    scheme = Sampled(scheme="sampled", examples=40, alpha=alpha)
+    many, few = (partition(scheme, LABELS, None, count=count, seed=1) for count in (1000, 10))
+    other = partition(scheme, LABELS, None, count=10, seed=2)
+    assert len(many) == 1000
+    for client in (9, 0, 4, 9):
+        assert np.array_equal(many[client], few[client])
+        assert not np.array_equal(many[client], other[client])
+    assert not np.array_equal(many[0], many[1])
+    assert [rows.tolist() for rows in many[3:9:2]] == [many[client].tolist() for client in (3, 5, 7)]
+    assert sum(1 for _ in few) == 10
+    for outside in (10, -1):
+        with pytest.raises(IndexError):
+            few[outside]
+
+
+def test_sampled_rows_are_uniform_without_skew() -> None:
+    clients = partition(Sampled(scheme="sampled", examples=60), LABELS, None, count=2000, seed=3)
+    seen = np.bincount(np.concatenate(list(clients)), minlength=len(LABELS))
+    # Each row is in a client's draw with chance 0.01: 6 standard deviations for the most extreme of 6000 rows.
+    assert np.abs(seen - 20).max() < 6 * np.sqrt(2000 * 0.01 * 0.99)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0, 100.0])
+def test_sampled_skew_has_the_variance_of_dirichlet_and_multinomial(alpha: float) -> None:
+    examples, clients = 50, 2000
+    scheme = Sampled(scheme="sampled", examples=examples, alpha=alpha)
+    counts = counts_of(list(partition(scheme, LABELS, None, count=clients, seed=5)))
+    assert np.abs(counts.mean(axis=0) - examples / 10).max() < 1.0
+    # Var of Dirichlet-multinomial: n p (1 - p) (n + A) / (1 + A), A the sum of the ten alphas.
+    expected = examples * 0.09 * (examples + 10 * alpha) / (1 + 10 * alpha)
+    assert counts.var(axis=0).mean() == pytest.approx(expected, rel=0.1)
+
+
+def test_a_million_sampled_clients_cost_nothing_until_they_are_asked() -> None:
+    tracemalloc.start()
+    clients = partition(Sampled(scheme="sampled", alpha=0.5), LABELS, None, count=10**6, seed=0)
+    held, _ = tracemalloc.get_traced_memory()
+    assert [len(clients[index]) for index in range(0, 10**6, 10**4)] == [60] * 100
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2 * LABELS.nbytes + 100_000
+    assert after - held < 100_000
+
+
+def test_sampled_clients_cannot_hold_more_than_there_is() -> None:
+    with pytest.raises(DataError, match=r"examples = 61: the data has only 60 rows"):
+        partition(Sampled(scheme="sampled", examples=61), LABELS[:60], None, count=5, seed=0)
