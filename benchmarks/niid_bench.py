@@ -2,8 +2,8 @@
 
 10 parties, all take part, 50 rounds of 10 local epochs, batch 64, SGD with rate .01, momentum .9 and weight
 decay 1e-5, LeNet; the best test accuracy over rounds. Source: Li et al. 2022, arXiv 2102.02079; the
-published figures are those of Flower's replication. One thread for each cell, so that several cells can run
-side by side; one takes an hour or more. A cell that was broken off goes on where it stopped (runs/niid_bench/).
+published figures are those of Flower's replication. A cell takes an hour on two cores. One that was broken off
+goes on where it stopped (runs/niid_bench/).
 Each finished cell is stored as JSON under docs/results/niid_bench/, and the table is written from what is
 stored.
 
