@@ -31,7 +31,7 @@ class VirtualClock:
 
         Raises RunError if neither ever comes.
         """
-        then = min(until, *(event(self._now) for event in self._events))
+        then = min([until, *(event(self._now) for event in self._events)])
         if math.isinf(then):
             raise RunError("nothing will ever happen in this scenario: every round needs a finite deadline")
         self._now = max(self._now, then)
