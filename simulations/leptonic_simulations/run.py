@@ -15,6 +15,9 @@ from leptonic_simulations.clients import FederatedData, SimulatedClients
 from leptonic_simulations.engines import engine_for
 from leptonic_simulations.grid import Engine, InProcessGrid
 from leptonic_simulations.members import Everyone
+from leptonic_simulations.scenario.liars import attack_of
+from leptonic_simulations.scenario.lies import needs_the_honest
+from leptonic_simulations.scenario.omniscient import OmniscientEngine
 from leptonic_simulations.scenario.time import ScenarioTime
 
 __all__ = ["simulate"]
@@ -72,9 +75,11 @@ def _coordinator(
 
 def _engine(clients: SimulatedClients, store: RunStore, listener: RunListener) -> Engine:
     """The run's engine; one that was chosen by its speed is kept when the run is resumed."""
-    return engine_for(
+    engine = engine_for(
         clients,
         chosen=store.note("engine"),
         keep=lambda name: store.keep("engine", name),
         say=listener.say,
     )
+    attack = attack_of(clients.experiment)
+    return OmniscientEngine(engine, clients, attack) if attack and needs_the_honest(attack) else engine

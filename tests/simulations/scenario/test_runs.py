@@ -129,6 +129,7 @@ def test_only_who_is_online_is_invited(run: Run, tmp_path: Path) -> None:
         time = record.virtual_seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["fedavg", "scaffold"])
 def test_the_processes_engine_ends_with_the_same_bits(run: Run, algorithm: str) -> None:
     sections: dict[str, Any] = {"federation": CROWD, "scenario": BUSY, "algorithm": {"name": algorithm}}
