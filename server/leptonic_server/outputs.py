@@ -23,7 +23,7 @@ from leptonic_server.store import RoundRecord, RunStore
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Outputs", "Result"]
+__all__ = ["Outputs", "Result", "result_of"]
 
 
 @dataclass(frozen=True)
