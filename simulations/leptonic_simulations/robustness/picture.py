@@ -12,19 +12,23 @@ from leptonic_simulations.robustness.study import Study
 __all__ = ["draw"]
 
 INK, QUIET, PAPER, BROKEN = "#1d2733", "#5d6b7a", "#ffffff", "#e8eaed"
-SURVIVES, FALLS = "\u2713", "\u2717"
+MINUS, SURVIVES, FALLS = "\u2212", "\u2713", "\u2717"
 DOTS_PER_INCH = 160
+LIGHT = 0.52
+"""Luminance from which dark ink reads better."""
 
 
 def draw(study: Study, path: Path) -> None:
     """Write the picture as PNG, whole or not at all."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     attacks, rules = (NONE, *study.plan.attacks), study.plan.rules
-    figure = Figure(figsize=(2.6 + 1.25 * len(attacks), 2.1 + 0.72 * len(rules)), facecolor=PAPER, layout="constrained")
+    size = (2.8 + 1.25 * len(attacks), 2.1 + 0.72 * len(rules))
+    figure = Figure(figsize=size, facecolor=PAPER, dpi=DOTS_PER_INCH, layout=ConstrainedLayoutEngine(w_pad=0.12))
     axes = figure.add_subplot()
-    colours = _colours()
+    colours = _colours(study)
     for row, rule in enumerate(rules):
         for column, attack in enumerate(attacks):
             _cell(axes, study, (column, row), (rule, attack), colours)
@@ -41,23 +45,26 @@ def draw(study: Study, path: Path) -> None:
     write_atomic(path, content.getvalue())
 
 
-def _colours() -> Any:
+def _colours(study: Study) -> Any:
+    """From the tens below the worst accuracy to those above the best, so that differences show."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
     scale = LinearSegmentedColormap.from_list("accuracy", ["#b2442f", "#e9a27e", "#f6efe3", "#8fc0b8", "#1f6f78"])
-    return ScalarMappable(Normalize(0, 100), scale)
+    known = [100 * one.accuracy for one in study.outcomes if one.accuracy is not None] or [0.0, 100.0]
+    return ScalarMappable(Normalize(10 * (min(known) // 10), 10 * (max(known) // 10 + 1)), scale)
 
 
 def _cell(axes: Any, study: Study, place: tuple[int, int], names: tuple[str, str], colours: Any) -> None:
     """One square: the accuracy, and below it what the attack cost."""
+    from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle
 
     (column, row), (rule, attack) = place, names
     accuracy, lost = study.outcome(rule, attack).accuracy, study.lost(rule, attack)
-    fill = BROKEN if accuracy is None else colours.to_rgba(100 * accuracy)
+    fill = to_rgb(BROKEN) if accuracy is None else colours.to_rgba(100 * accuracy)
     axes.add_patch(Rectangle((column - 0.48, row - 0.47), 0.96, 0.94, facecolor=fill, edgecolor="none"))
-    ink = INK if accuracy is None or 0.12 < accuracy < 0.82 else PAPER
+    ink = _ink(fill)
     shown = "broke down" if accuracy is None else f"{100 * accuracy:.1f}"
     if attack == NONE:
         axes.text(column, row, shown, ha="center", va="center", fontsize=11, color=ink)
@@ -67,7 +74,18 @@ def _cell(axes: Any, study: Study, place: tuple[int, int], names: tuple[str, str
     weight = "bold" if survives else "normal"
     axes.text(column, row - 0.1, f"{mark} {shown}", ha="center", va="center", fontsize=11, color=ink, fontweight=weight)
     if lost is not None:
-        axes.text(column, row + 0.24, f"{-lost:+.1f}", ha="center", va="center", fontsize=8, color=ink)
+        axes.text(column, row + 0.24, _signed(-lost), ha="center", va="center", fontsize=8, color=ink)
+
+
+def _ink(fill: tuple[float, ...]) -> str:
+    """What can be read on this colour, by its luminance (ITU-R BT.709)."""
+    red, green, blue, *_ = fill
+    return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > LIGHT else PAPER
+
+
+def _signed(points: float) -> str:
+    shown = f"{abs(points):.1f}"
+    return shown if shown == "0.0" else f"{'+' if points > 0 else MINUS}{shown}"
 
 
 def _frame(axes: Any, rules: tuple[str, ...], attacks: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from leptonic import __version__
@@ -25,7 +26,7 @@ def title_of(study: Study) -> str:
 
 def table(study: Study) -> Table:
     """Accuracy in percent by rule and attack; what survives is marked."""
-    shown = Table(title=title_of(study), title_justify="left", caption_justify="left")
+    shown = Table(title=title_of(study), title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
     shown.caption = f"+ survives: at most {study.within:g} points below the same rule without an attack"
     shown.add_column("rule", no_wrap=True)
     for attack in (NONE, *study.plan.attacks):
@@ -63,7 +64,7 @@ def _cell(study: Study, rule: str, attack: str) -> str:
     shown = "broke down" if accuracy is None else f"{100 * accuracy:.1f}"
     if attack == NONE:
         return shown
-    return f"[green]{shown} +[/green]" if study.survives(rule, attack) else f"[red]{shown}  [/red]"
+    return f"[green]{shown}+[/green]" if study.survives(rule, attack) else f"[red]{shown} [/red]"
 
 
 def _outcome(study: Study, cell: Cell) -> dict[str, object]:
