@@ -45,7 +45,7 @@ def robustness(
     from leptonic_simulations.robustness.picture import draw
     from leptonic_simulations.robustness.plan import ATTACKS, RULES, plan_of
     from leptonic_simulations.robustness.report import as_json as json_of
-    from leptonic_simulations.robustness.report import table, write_json
+    from leptonic_simulations.robustness.report import meaning_of, table, title_of, write_json
     from leptonic_simulations.robustness.study import Outcome, run_study
 
     base = load(file, set_ or ())
@@ -70,6 +70,7 @@ def robustness(
     if as_json:
         typer.echo(json_of(study), nl=False)
         return
+    typer.echo(f"{title_of(study)}; accuracy in percent, + {meaning_of(study)}")
     Console().print(table(study))
     for note in plan.notes:
         typer.echo(note)

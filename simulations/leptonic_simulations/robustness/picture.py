@@ -6,7 +6,7 @@ from typing import Any
 
 from leptonic.files import write_atomic
 from leptonic_simulations.robustness.plan import NONE
-from leptonic_simulations.robustness.report import title_of
+from leptonic_simulations.robustness.report import meaning_of, title_of
 from leptonic_simulations.robustness.study import Study
 
 __all__ = ["draw"]
@@ -34,8 +34,9 @@ def draw(study: Study, path: Path) -> None:
             _cell(axes, study, (column, row), (rule, attack), colours)
     _frame(axes, rules, attacks)
     figure.suptitle(title_of(study), x=0.012, ha="left", fontsize=12.5, fontweight="bold", color=INK)
-    found = f"{SURVIVES} survives: at most {study.within:g} points below the same rule without an attack"
-    figure.supxlabel("\n".join([found, *study.plan.notes]), x=0.012, ha="left", fontsize=8.5, color=QUIET)
+    figure.supxlabel(
+        "\n".join([f"{SURVIVES} {meaning_of(study)}", *study.plan.notes]), x=0.012, ha="left", fontsize=8.5, color=QUIET
+    )
     bar = figure.colorbar(colours, ax=axes, fraction=0.03, pad=0.015, format=lambda value, _: f"{value:.0f} %")
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=8.5, labelcolor=QUIET)

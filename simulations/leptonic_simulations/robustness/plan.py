@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from leptonic.errors import ExperimentError
-from leptonic.experiment import Attack, Experiment, Liars, OwnData, Scenario
+from leptonic.experiment import ALittleIsEnough, Attack, Experiment, KrumRule, Liars, OwnData, Scenario
 from leptonic.experiment_file import from_mapping
+from leptonic_simulations.scenario.liars import attack_of
 from leptonic_simulations.scenario.lies import hidden_deviations
 
 __all__ = ["ATTACKS", "NONE", "RULES", "Cell", "Plan", "plan_of"]
@@ -50,14 +51,18 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """What a reader of the outcome should know."""
-        cohort, said = self.base.federation.wanted, []
-        for cell in self.cells:
-            attack = _attack(cell.experiment)
-            if attack and attack.name == "a_little_is_enough" and attack.z is None:
-                z = hidden_deviations(cohort, self.expected)
-                said.append(f"a_little_is_enough: z = {z:.3g}, by its formula for {self.expected} liars of {cohort}")
-                said[-1] += "; it only repeats the honest mean" if z == 0 else ""
-                break
+        cohort = self.base.federation.wanted
+        said = [
+            f"{cell.rule}: made for {cell.experiment.aggregation.byzantine} of {self.expected} liars, "
+            f"the most that cohorts of {cohort} allow"
+            for cell in self.cells[: len(self.rules)]
+            if isinstance(cell.experiment.aggregation, KrumRule)
+            and cell.experiment.aggregation.byzantine < self.expected
+        ]
+        if any(_hides(cell.experiment) for cell in self.cells):
+            z = hidden_deviations(cohort, self.expected)
+            said.append(f"a_little_is_enough: z = {z:.3g}, by its formula for {self.expected} liars of {cohort}")
+            said[-1] += "; it only repeats the honest mean" if z == 0 else ""
         return said
 
 
@@ -125,5 +130,7 @@ def _scenario(base: Experiment, liars: Liars, attack: str) -> dict[str, Any] | N
     return scenario.model_copy(update={"liars": liars.model_copy(update={"attack": chosen})}).model_dump()
 
 
-def _attack(experiment: Experiment) -> Attack | None:
-    return experiment.scenario.liars.attack if experiment.scenario and experiment.scenario.liars else None
+def _hides(experiment: Experiment) -> bool:
+    """Whether the liars hide among the honest as deep as the formula says."""
+    attack = attack_of(experiment)
+    return isinstance(attack, ALittleIsEnough) and attack.z is None

@@ -7,12 +7,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from leptonic import __version__
-from leptonic.experiment import Experiment
 from leptonic.files import write_atomic
 from leptonic_simulations.robustness.plan import NONE, Cell
 from leptonic_simulations.robustness.study import Study
+from leptonic_simulations.scenario.liars import attack_of
 
-__all__ = ["as_json", "table", "title_of", "write_json"]
+__all__ = ["as_json", "meaning_of", "table", "title_of", "write_json"]
 
 
 def title_of(study: Study) -> str:
@@ -24,10 +24,14 @@ def title_of(study: Study) -> str:
     )
 
 
+def meaning_of(study: Study) -> str:
+    """What it means to survive."""
+    return f"survives: at most {study.within:g} points below the same rule without an attack"
+
+
 def table(study: Study) -> Table:
     """Accuracy in percent by rule and attack; what survives is marked."""
-    shown = Table(title=title_of(study), title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
-    shown.caption = f"+ survives: at most {study.within:g} points below the same rule without an attack"
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
     shown.add_column("rule", no_wrap=True)
     for attack in (NONE, *study.plan.attacks):
         shown.add_column(attack.replace("_", " "), justify="right")
@@ -48,7 +52,9 @@ def as_json(study: Study) -> str:
         "within_points": study.within,
         "notes": plan.notes,
         "rules": {cell.rule: cell.experiment.aggregation.model_dump(mode="json") for cell in plan.cells},
-        "attacks": {cell.attack: _attack(cell.experiment) for cell in plan.cells if cell.attack != NONE},
+        "attacks": {
+            cell.attack: attack.model_dump(mode="json") for cell in plan.cells if (attack := attack_of(cell.experiment))
+        },
         "outcomes": [_outcome(study, cell) for cell in plan.cells],
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -82,8 +88,3 @@ def _outcome(study: Study, cell: Cell) -> dict[str, object]:
         "hash": cell.experiment.hash,
         "folder": cell.name,
     }
-
-
-def _attack(experiment: Experiment) -> dict[str, object] | None:
-    liars = experiment.scenario.liars if experiment.scenario else None
-    return liars.attack.model_dump(mode="json") if liars else None

@@ -1,11 +1,12 @@
 """Whole runs by virtual time: they repeat and resume, engines agree, and time alone decides who is counted."""
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulations.small import TRAINING, experiment
+from tests.simulations.small import PRIVACY, TRAINING, experiment
 
 from leptonic.errors import ExperimentError, RunError
 from leptonic.experiment import Experiment
@@ -15,6 +16,7 @@ from leptonic_server.progress import RunListener
 from leptonic_server.serve import serve
 from leptonic_server.store import RoundRecord, RunStore
 from leptonic_simulations.run import simulate
+from leptonic_simulations.scenario.availability import Availability
 
 SLOW = {"examples_per_second": 10.0, "compute_spread": 1.0, "bytes_per_second": 1000.0, "jitter": 0.1}
 CROWD = {"clients": 12, "cohort": 4, "over_selection": 0.5, "deadline": 30.0, "minimum": 2}
@@ -115,7 +117,6 @@ def test_a_round_that_lacks_clients_lasts_until_its_deadline(run: Run, tmp_path:
 
 def test_only_who_is_online_is_invited(run: Run, tmp_path: Path) -> None:
     from leptonic import experiment as settings
-    from leptonic_simulations.scenario.availability import Availability
 
     chosen = {"online": 0.4, "stay": 20.0, "day": 240.0}
     federation = {"clients": 40, "cohort": 8, "deadline": 60.0, "minimum": 2}
@@ -175,6 +176,53 @@ def test_a_run_that_broke_off_is_resumed_to_the_same_model_at_the_same_time(
     assert resumed.model_sha256 == unbroken.model_sha256
     times = [[record.virtual_seconds for record in rounds_of(tmp_path / name)] for name in ("unbroken", "broken")]
     assert times[0] == times[1]
+
+
+def test_an_evaluation_takes_its_time(run: Run, tmp_path: Path) -> None:
+    exact = {"examples_per_second": 10.0, "compute_spread": 0.0, "bytes_per_second": 1e12, "link_spread": 0.0}
+    training = {**TRAINING, "rounds": 1}
+    for name, evaluation in (("without", {"on": ["server"]}), ("with", {"on": ["server", "clients"], "holdout": 0.2})):
+        made = experiment(scenario={"stragglers": exact}, evaluation=evaluation, training=training)
+        run(made, folder=tmp_path / name)
+    without, evaluated = (rounds_of(tmp_path / name)[-1] for name in ("without", "with"))
+    assert without.virtual_seconds == pytest.approx(96 / 10, rel=1e-6)
+    # 1437 examples over three clients, a fifth of 479 held out.
+    assert evaluated.virtual_seconds == pytest.approx(96 / 10 + 96 / 10, rel=1e-6)
+    assert "accuracy" in evaluated.client_metrics
+
+
+def test_a_lost_update_has_cost_its_client_the_privacy_that_a_late_one_has_not(run: Run, tmp_path: Path) -> None:
+    spent = {}
+    for at in ("before_training", "after_training"):
+        made = experiment(
+            privacy=PRIVACY,
+            training={**TRAINING, "rounds": 4},
+            federation={"clients": 3, "minimum": 1, "deadline": 10.0, "attempts": 9},
+            scenario={"drop_outs": {"probability": 0.5, "at": at}},
+            simulation={"seeded_noise": True, "engine": "sequential"},
+        )
+        run(made, folder=tmp_path / at)
+        home = sqlite3.connect(tmp_path / at / "clients" / "home.sqlite")
+        spent[at] = home.execute("SELECT count(*) FROM releases").fetchone()[0]
+        home.close()
+    assert spent["before_training"] < spent["after_training"] == 12
+
+
+def test_a_million_clients_cost_no_more_than_a_few(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+    is_online = Availability.is_online
+
+    def watched(wave: Availability, client: int, slot: int) -> bool:
+        nonlocal looked
+        looked += 1
+        return is_online(wave, client, slot)
+
+    monkeypatch.setattr(Availability, "is_online", watched)
+    federation = {"clients": 10**6, "cohort": 10, "deadline": 60.0, "partition": {"scheme": "sampled"}}
+    made = experiment(federation=federation, scenario={"availability": {"online": 0.2}, "stragglers": SLOW})
+    run(made, folder=tmp_path / "run")
+    assert len(rounds_of(tmp_path / "run")) == 3
+    assert looked < 1000
 
 
 def test_a_night_longer_than_the_deadline_ends_the_run_as_it_would_in_a_deployment(run: Run) -> None:
