@@ -51,6 +51,9 @@ def check(
         f"{federation.wanted} wanted, {federation.needed} needed"
     )
     typer.echo(f"  training    {training.rounds} rounds of {work}, {experiment.algorithm.name}")
+    if experiment.scenario is not None:
+        parts = [name.replace("_", "-") for name, part in experiment.scenario if part is not None]
+        typer.echo(f"  scenario    {', '.join(parts) or 'virtual time alone'}; in a simulation only")
     typer.echo(f"  update      {pipeline.encoded_length:,} bytes up per client and round")
 
 

@@ -1,6 +1,6 @@
 """Who takes part in a round: the roster's members, who of them is reachable, and the seeded draw."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Protocol
 
 import numpy as np
@@ -31,14 +31,16 @@ def choose(experiment: Experiment, round_number: int, online: Mapping[int, int],
     """The clients to invite, in the order in which they are asked.
 
     The draw depends on the seed and the round alone while everyone is reachable, so that a run repeats and a
-    repeated round asks the same clients. failed: clients that failed in this round before; they are asked
-    again only if there are not enough others.
+    repeated round asks the same clients; who is not reachable is replaced. failed: clients that failed in this
+    round before; they are asked again only if there are not enough others.
     """
     federation = experiment.federation
     draw = randomness.generator(experiment.seed, "cohort", round_number)
-    everyone = len(online) == federation.clients and not failed
-    fresh = range(federation.clients) if everyone else sorted(client for client in online if client not in failed)
-    chosen = _draw(draw, fresh, federation.invited)
+    drawn = _draw(draw, range(federation.clients), federation.invited)
+    chosen = [client for client in drawn if client in online and client not in failed]
+    if len(chosen) < federation.invited:
+        fresh = lambda client: client in online and client not in failed  # noqa: E731
+        chosen += _others(draw, federation.clients, set(drawn), federation.invited - len(chosen), fresh)
     if len(chosen) < federation.wanted:
         chosen += _draw(draw, sorted(failed & online.keys()), federation.invited - len(chosen))
     return chosen
@@ -49,3 +51,22 @@ def _draw(draw: np.random.Generator, candidates: Sequence[int], count: int) -> l
     if count >= len(candidates):
         return list(candidates)
     return [candidates[position] for position in draw.choice(len(candidates), size=count, replace=False)]
+
+
+def _others(
+    draw: np.random.Generator, clients: int, drawn: set[int], count: int, fresh: Callable[[int], bool]
+) -> list[int]:
+    """So many further clients that are ``fresh``, or all there are.
+
+    Drawn by rejection, so that of a large population only a few are looked at unless very few are fresh.
+    """
+    found: list[int] = []
+    for _ in range(clients):
+        if len(found) == count or len(drawn) == clients:
+            return found
+        client = int(draw.integers(clients))
+        if client not in drawn:
+            drawn.add(client)
+            found += [client] if fresh(client) else []
+    rest = [client for client in range(clients) if client not in drawn and fresh(client)]
+    return found + _draw(draw, rest, count - len(found))

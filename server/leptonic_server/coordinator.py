@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from leptonic.pipeline import decode_scalars, pipeline_for
 from leptonic.schedule import learning_rate
 from leptonic.update import Mean
 from leptonic_server.accumulator import Accumulator, accumulator_for
+from leptonic_server.clock import Clock, RealClock
 from leptonic_server.cohort import Members, choose
 from leptonic_server.evaluation import Evaluator
 from leptonic_server.exchange import Asked, Exchange, RoundGrid
@@ -78,7 +80,9 @@ class Evaluated:
 class Coordinator:
     """Runs one experiment to its last round.
 
-    deadline: seconds that a step waits, instead of the experiment's; a simulation has none.
+    deadline: seconds that a step waits, instead of the experiment's; a simulation without a scenario has none.
+    patience: seconds that a round waits for members who were reachable before; with 0 it is enough that enough are.
+    clock: of deadlines and patience, the machine's own unless given.
     """
 
     def __init__(
@@ -91,6 +95,8 @@ class Coordinator:
         evaluator: Evaluator,
         listener: Listener,
         deadline: float | None = None,
+        patience: float | None = None,
+        clock: Clock | None = None,
     ) -> None:
         if store.run is None:
             raise RunError(f"{store.folder}: begin the run before coordinating it")
@@ -101,8 +107,10 @@ class Coordinator:
         self._rule = rule_for(experiment.aggregation)
         self._pipeline = pipeline_for(experiment, evaluator.layout.size)
         self._deadline = experiment.federation.deadline if deadline is None else deadline
+        self._patience = min(PATIENCE if patience is None else patience, self._deadline)
         self._expected = experiment.federation.clients
-        self._exchange = Exchange(grid, members, run=store.run, experiment=experiment.hash)
+        self._clock = clock or RealClock()
+        self._exchange = Exchange(grid, members, run=store.run, experiment=experiment.hash, clock=self._clock)
 
     def run(self) -> None:
         """Continue from the last committed round to the last round of the experiment."""
@@ -122,7 +130,7 @@ class Coordinator:
             records = list(asked.records.values())
             if mean is not None:
                 return self._finish(number, attempt, state, mean, asked, phases)
-            self._store.record_clients(number, attempt, records)
+            self._store.record_clients(number, attempt, records, virtual_seconds=self._clock.virtual_seconds())
             failed |= {record.client for record in records if record.status in ("failed", "refused", "invalid")}
         raise RunError(
             f"round {number}: {len(asked.counted)} clients were counted and {federation.needed} are needed, "
@@ -191,6 +199,7 @@ class Coordinator:
             capped=round(mean.sums["capped"]),
             epsilon=max((r.epsilon for r in asked.records.values() if r.epsilon is not None), default=None),
             finished=now(),
+            virtual_seconds=self._clock.virtual_seconds(),
         )
         self._commit(record, after, list(asked.records.values()))
         return after
@@ -221,20 +230,22 @@ class Coordinator:
 
     def _wait_for_members(self) -> Mapping[int, int]:
         """The reachable members: all that were there before, given some seconds, or at least enough for a round."""
-        federation, started = self._experiment.federation, time.monotonic()
-        patience = min(PATIENCE, self._deadline)
+        needed, begun = self._experiment.federation.needed, self._clock.now()
+        enough, end = begun + self._patience, begun + self._deadline
         while True:
-            online = self._members.online()
-            waited = time.monotonic() - started
-            if len(online) >= self._expected or (waited >= patience and len(online) >= federation.needed):
+            online, moment = self._members.online(), self._clock.now()
+            # Not by their number, for which a simulation would have to look at its whole population.
+            if moment >= enough and len(list(islice(online, needed))) >= needed:
                 break
-            if waited > self._deadline:
+            if self._patience and len(online) >= self._expected:
+                break
+            if moment >= end:
                 raise RunError(
-                    f"{len(online)} clients are reachable and a round needs {federation.needed}: "
+                    f"{len(online)} clients are reachable and a round needs {needed}: "
                     "start more clients and continue with --resume"
                 )
-            time.sleep(0.05)
-        self._expected = len(online)
+            self._clock.pause(0.05, until=end)
+        self._expected = len(online) if self._patience else 0
         return online
 
     def _commit_first_model(self) -> None:
@@ -252,6 +263,7 @@ class Coordinator:
             seconds={},
             metrics=self._evaluator.evaluate(model),
             finished=now(),
+            virtual_seconds=self._clock.virtual_seconds(),
         )
         self._commit(record, RoundState.first(model, self._algorithm, self._optimizer), [])
 

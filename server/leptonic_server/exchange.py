@@ -4,7 +4,6 @@ Requests are idempotent: a client that comes back under another network node is 
 with the bytes it had sent. A client's error is recorded, and the step goes on.
 """
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,6 +23,7 @@ from leptonic.wire import (
     unpack,
     verify,
 )
+from leptonic_server.clock import Clock, RealClock
 from leptonic_server.cohort import Members
 from leptonic_server.store import ClientRecord
 
@@ -86,10 +86,13 @@ class Asked:
 
 
 class Exchange:
-    """Asks clients of one run over a grid."""
+    """Asks clients of one run over a grid. clock: of the deadlines, the machine's own unless given."""
 
-    def __init__(self, grid: RoundGrid, members: Members, *, run: str, experiment: str) -> None:
+    def __init__(
+        self, grid: RoundGrid, members: Members, *, run: str, experiment: str, clock: Clock | None = None
+    ) -> None:
         self._grid, self._members, self._run, self._experiment = grid, members, run, experiment
+        self._clock = clock or RealClock()
 
     def ask(
         self,
@@ -147,9 +150,9 @@ class Exchange:
         deadline: float,
         on_client: Callable[[ClientRecord], None],
     ) -> None:
-        started = refreshed = time.monotonic()
-        wait = SHORTEST_WAIT
-        while waiting.pending and judge.taken < wanted and (now := time.monotonic()) - started < deadline:
+        refreshed = self._clock.now()
+        end, wait = refreshed + deadline, SHORTEST_WAIT
+        while waiting.pending and judge.taken < wanted and (now := self._clock.now()) < end:
             progress = False
             for message in self._grid.pull_messages(list(waiting.pending)):
                 request = waiting.pending.get(message.metadata.reply_to_message_id)
@@ -171,7 +174,7 @@ class Exchange:
             if now - refreshed > REFRESH_INTERVAL:
                 waiting.ask_the_returned()
                 refreshed = now
-            time.sleep(max(0.0, min(wait, deadline - (now - started))))
+            self._clock.pause(wait, until=end)
             wait = min(LONGEST_WAIT, wait * 1.3)
         for request in waiting.pending.values():
             asked.records.setdefault(request.client, ClientRecord(request.client, "late"))

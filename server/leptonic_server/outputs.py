@@ -23,7 +23,7 @@ from leptonic_server.store import RoundRecord, RunStore
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Outputs", "Result"]
+__all__ = ["Outputs", "Result", "result_of"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ class Outputs:
             "bytes_down": record.bytes_down,
             "learning_rate": record.learning_rate,
         }
+        if record.virtual_seconds is not None:
+            groups["scenario"] = {"virtual_seconds": record.virtual_seconds}
         if record.epsilon is not None:
             groups["privacy"] = {"epsilon": record.epsilon}
         for group, values in groups.items():

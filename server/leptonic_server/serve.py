@@ -36,6 +36,11 @@ def serve(
 
     admitted: name -> public key of those who may join, None to take those that come.
     """
+    if experiment.scenario is not None:
+        raise ExperimentError(
+            "scenario: clients that are away, slow or lying are made up in a simulation, not deployed; "
+            "leave [scenario] out, or run it with `leptonic simulate`"
+        )
     if admitted is not None and len(admitted) < experiment.federation.clients:
         raise ExperimentError(
             f"the roster names {len(admitted)} clients, federation.clients = {experiment.federation.clients}"

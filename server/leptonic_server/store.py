@@ -47,6 +47,9 @@ CREATE INDEX IF NOT EXISTS clients_by_client ON clients (client, status, round);
 """
 
 
+_VIRTUAL_SECONDS = "virtual_seconds"
+
+
 @dataclass(frozen=True)
 class Member:
     """One client of the roster. key: its Ed25519 public key, hexadecimal, or None in a simulation."""
@@ -76,6 +79,7 @@ class RoundRecord:
 
     seconds: by phase (plan, collect, aggregate, evaluate). metrics: of the evaluation, if one was made.
     train: mean metrics of local training. clamped: values outside the range, summed over the cohort.
+    virtual_seconds: since the run began, at the end of the round, where a simulation's scenario keeps time.
     """
 
     round: int
@@ -94,6 +98,7 @@ class RoundRecord:
     capped: int = 0
     epsilon: float | None = None
     finished: str = ""
+    virtual_seconds: float | None = None
 
 
 class RunStore:
@@ -176,11 +181,20 @@ class RunStore:
         rows = self._database.execute("SELECT client, name, key FROM roster ORDER BY client")
         return [Member(*row) for row in rows]
 
-    def record_clients(self, round_number: int, attempt: int, records: list[ClientRecord]) -> None:
-        """Record what became of the clients of an attempt that failed."""
+    def record_clients(
+        self, round_number: int, attempt: int, records: list[ClientRecord], *, virtual_seconds: float | None = None
+    ) -> None:
+        """Record what became of the clients of an attempt that failed, and when it ended in virtual time."""
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             self._insert_clients(round_number, attempt, records)
+            if virtual_seconds is not None:
+                self.keep(_VIRTUAL_SECONDS, repr(virtual_seconds))
+
+    def virtual_seconds(self) -> float:
+        """When the last attempt of a round that stands here ended, in virtual seconds since the run began."""
+        committed = [record.virtual_seconds or 0.0 for record in self.rounds()]
+        return max([float(self.note(_VIRTUAL_SECONDS) or 0.0), *committed])
 
     def commit(self, record: RoundRecord, vectors: Mapping[str, Vector], clients: list[ClientRecord]) -> None:
         """Commit one round: its vectors, its record, and what became of its clients."""

@@ -6,7 +6,7 @@ population.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,14 @@ from leptonic.data.catalogue import spec_of
 from leptonic.data.describe import label_counts
 from leptonic.data.experiment_data import client_rows, training_examples
 from leptonic.errors import DataError
-from leptonic.experiment import Experiment
+from leptonic.experiment import Experiment, LabelFlip
 from leptonic.tasks import task_for
 from leptonic.wire import Reply, Request
 from leptonic_client.data import split
 from leptonic_client.participant import Participant, failure, respond
 from leptonic_client.training import LocalTrainer
+from leptonic_simulations.scenario.liars import Liar, attack_of, liars_of
+from leptonic_simulations.scenario.lies import needs_the_honest
 from leptonic_simulations.states import SimulatedHome
 
 __all__ = ["FederatedData", "SimulatedClients"]
@@ -61,6 +63,7 @@ class SimulatedClients:
         self.experiment, self.folder, self.data = experiment, folder, data
         self.trainer = LocalTrainer(experiment)
         self._home = SimulatedHome(folder, size=self.trainer.layout.size, alone=alone)
+        self.liars, self._attack = liars_of(experiment), attack_of(experiment)
         self.client = lru_cache(KEPT)(self._client)
 
     def respond(self, request: Request, content: bytes | memoryview) -> tuple[Reply, bytes]:
@@ -76,6 +79,14 @@ class SimulatedClients:
         self._home.close()
 
     def _client(self, index: int) -> Participant:
-        data = split(self.experiment, index, self.data.features, self.data.labels, self.data.rows[index])
+        lies = index in self.liars
+        labels = self._flipped if lies and isinstance(self._attack, LabelFlip) else self.data.labels
+        data = split(self.experiment, index, self.data.features, labels, self.data.rows[index])
+        kind = Liar if lies and self._attack and not needs_the_honest(self._attack) else Participant
         seeded = self.experiment.simulation.seeded_noise
-        return Participant(self.trainer, data, index, self._home, seeded_noise=seeded)
+        return kind(self.trainer, data, index, self._home, seeded_noise=seeded)
+
+    @cached_property
+    def _flipped(self) -> Tensor:
+        """The labels as those see them who flip them, one tensor for all."""
+        return self.trainer.spec.classes - 1 - self.data.labels

@@ -16,7 +16,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from leptonic.errors import DecodeError, RunError
 from leptonic.wire import Payload, Reply, Request, pack, unpack
 
-__all__ = ["Engine", "InProcessGrid"]
+__all__ = ["Engine", "Immediately", "InProcessGrid", "Schedule"]
 
 
 class Engine(Protocol):
@@ -35,6 +35,44 @@ class Engine(Protocol):
     def close(self) -> None:
         """End what the engine started."""
         ...
+
+
+class Schedule(Protocol):
+    """Decides when queued messages are worked on, and which replies arrive."""
+
+    def sent(self, name: str, message: Message) -> None:
+        """A message was queued."""
+        ...
+
+    def due(self, names: Sequence[str]) -> list[str]:
+        """Those of these messages that are worked on now, in the order in which they are to be answered."""
+        ...
+
+    def arrives(self, name: str, reply: Reply) -> bool:
+        """Whether the reply that was made to a message reaches the coordinator."""
+        ...
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Nobody waits for these messages any more."""
+        ...
+
+
+class Immediately:
+    """The schedule of a simulation without time: everything is due at once, in the order in which it was sent."""
+
+    def sent(self, name: str, message: Message) -> None:
+        """Nothing is planned."""
+
+    def due(self, names: Sequence[str]) -> list[str]:
+        """All of them."""
+        return list(names)
+
+    def arrives(self, name: str, reply: Reply) -> bool:
+        """It does."""
+        return True
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Nothing was planned."""
 
 
 class MemoryPayloads:
@@ -66,10 +104,11 @@ class MemoryPayloads:
 
 
 class InProcessGrid(Grid):  # type: ignore[misc]
-    """Answers messages when they are pulled: those of one step together, in the order of the engine."""
+    """Answers messages when they are pulled: those that are due together, in the order of the engine."""
 
-    def __init__(self, engine: Engine, clients: int) -> None:
+    def __init__(self, engine: Engine, clients: int, schedule: Schedule | None = None) -> None:
         self.payloads = MemoryPayloads()
+        self._schedule: Schedule = schedule or Immediately()
         self._engine = engine
         self._clients = clients
         self._pending: dict[str, Message] = {}
@@ -110,6 +149,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]
             name = f"message-{next(self._ids)}"
             message.metadata.__dict__["_message_id"] = name
             self._pending[name] = message
+            self._schedule.sent(name, message)
             names.append(name)
         return names
 
@@ -117,10 +157,11 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         """The next reply to these messages; the work is done only when it is asked for."""
         self._let_go()
         if not self._asked:
-            self._begin([name for name in message_ids if name in self._pending])
+            self._begin(self._schedule.due([name for name in message_ids if name in self._pending]))
         for reply, answer in self._answers:
-            message = self._pending.pop(self._asked.pop(reply.client), None)
-            if message is not None:
+            name = self._asked.pop(reply.client)
+            message = self._pending.pop(name, None)
+            if message is not None and self._schedule.arrives(name, reply):
                 return [self._reply(message, reply, answer)]
         return []
 
@@ -132,7 +173,9 @@ class InProcessGrid(Grid):  # type: ignore[misc]
     def abandon(self, message_ids: Iterable[str]) -> None:
         """Forget queued messages: the round goes on without them."""
         self._let_go()
-        for name in message_ids:
+        names = list(message_ids)
+        self._schedule.forget(names)
+        for name in names:
             self._pending.pop(name, None)
         if not any(name in self._pending for name in self._asked.values()):
             self._asked, self._answers = {}, iter(())

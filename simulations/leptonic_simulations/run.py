@@ -1,7 +1,6 @@
 """One simulation from the experiment to its result: the coordinator over the in-process grid."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,41 +14,13 @@ from leptonic_server.store import RunStore
 from leptonic_simulations.clients import FederatedData, SimulatedClients
 from leptonic_simulations.engines import engine_for
 from leptonic_simulations.grid import Engine, InProcessGrid
+from leptonic_simulations.members import Everyone
+from leptonic_simulations.scenario.liars import attack_of
+from leptonic_simulations.scenario.lies import needs_the_honest
+from leptonic_simulations.scenario.omniscient import OmniscientEngine
+from leptonic_simulations.scenario.time import ScenarioTime
 
 __all__ = ["simulate"]
-
-
-class Everyone(Mapping[int, int]):
-    """The members of a simulation, client -> node: all of them reachable, nobody needs to sign.
-
-    Nothing is stored, so that a million of them cost nothing.
-    """
-
-    def __init__(self, nodes: Sequence[int]) -> None:
-        self._nodes = nodes
-
-    def __getitem__(self, client: int) -> int:
-        if 0 <= client < len(self._nodes):
-            return self._nodes[client]
-        raise KeyError(client)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self._nodes)))
-
-    def __len__(self) -> int:
-        return len(self._nodes)
-
-    def online(self) -> Mapping[int, int]:
-        """Every client."""
-        return self
-
-    def key(self, client: int) -> None:
-        """No key: the reply never left this process."""
-        return
-
-    def name(self, client: int) -> str:
-        """Clients are called by their index."""
-        return f"client-{client}"
 
 
 def simulate(
@@ -66,18 +37,40 @@ def simulate(
             RunListener(outputs, rounds=rounds, done=done, quiet=quiet) as listener,
             closing(_engine(clients, store, listener)) as engine,
         ):
-            grid = InProcessGrid(engine, experiment.federation.clients)
-            Coordinator(
-                experiment,
-                store=store,
-                grid=grid,
-                members=Everyone(grid.get_node_ids()),
-                evaluator=evaluator,
-                listener=listener,
-                deadline=math.inf,
-            ).run()
+            _coordinator(clients, store, engine, evaluator, listener).run()
             counts = clients.data.label_counts(clients.trainer.spec.classes)
         return outputs.finish(evaluator, label_counts=counts)
+
+
+def _coordinator(
+    clients: SimulatedClients, store: RunStore, engine: Engine, evaluator: Evaluator, listener: RunListener
+) -> Coordinator:
+    """The run's coordinator: by the scenario's clock if there is one, else without time."""
+    experiment = clients.experiment
+    if experiment.scenario is None:
+        grid = InProcessGrid(engine, experiment.federation.clients)
+        everyone = Everyone(grid.get_node_ids())
+        return Coordinator(
+            experiment,
+            store=store,
+            grid=grid,
+            members=everyone,
+            evaluator=evaluator,
+            listener=listener,
+            deadline=math.inf,
+        )
+    time = ScenarioTime(experiment.scenario, clients, start=store.virtual_seconds())
+    grid = InProcessGrid(engine, experiment.federation.clients, time.schedule)
+    return Coordinator(
+        experiment,
+        store=store,
+        grid=grid,
+        members=time.members(Everyone(grid.get_node_ids())),
+        evaluator=evaluator,
+        listener=listener,
+        patience=0.0,
+        clock=time.clock,
+    )
 
 
 def _engine(clients: SimulatedClients, store: RunStore, listener: RunListener) -> Engine:
@@ -87,4 +80,6 @@ def _engine(clients: SimulatedClients, store: RunStore, listener: RunListener) -
         store.keep("engine", name)
         store.keep("engine's reason", why)
 
-    return engine_for(clients, chosen=store.note("engine"), keep=keep, say=listener.say)
+    engine = engine_for(clients, chosen=store.note("engine"), keep=keep, say=listener.say)
+    attack = attack_of(clients.experiment)
+    return OmniscientEngine(engine, clients, attack) if attack and needs_the_honest(attack) else engine

@@ -1,6 +1,7 @@
 """The draw of a cohort: repeatable, blind to the order of arrival, fair, and never short for no reason."""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from math import comb, sqrt
 from random import Random
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
+from leptonic.randomness import generator
 from leptonic_server.cohort import choose
 
 
@@ -116,6 +118,55 @@ def test_a_client_that_is_away_is_replaced() -> None:
     chosen = choose(made, 7, nodes(set(range(20)) - {away}), set())
     assert len(chosen) == 5
     assert away not in chosen
+
+
+@pytest.mark.parametrize(("clients", "cohort"), [(100, 10), (7, 3), (12, 12), (1000, 400)])
+def test_with_everyone_online_the_draw_is_numpys_own(clients: int, cohort: int) -> None:
+    """What runs of the first version drew: it must not change, or they would not repeat."""
+    for number in range(1, 6):
+        drawn = generator(3, "cohort", number).choice(clients, size=cohort, replace=False).tolist()
+        expected = list(range(clients)) if cohort == clients else drawn
+        assert choose(experiment(3, clients=clients, cohort=cohort), number, nodes(range(clients)), set()) == expected
+
+
+class Half(Mapping[int, int]):
+    """The even ones of very many clients, who count how often they are looked at and cannot be listed."""
+
+    def __init__(self, clients: int) -> None:
+        self.clients, self.looked = clients, 0
+
+    def __getitem__(self, client: int) -> int:
+        self.looked += 1
+        if not 0 <= client < self.clients or client % 2:
+            raise KeyError(client)
+        return client + 2
+
+    def __iter__(self) -> Iterator[int]:
+        raise AssertionError("the whole population was looked at")
+
+    def __len__(self) -> int:
+        raise AssertionError("the whole population was counted")
+
+
+def test_of_a_large_population_only_a_few_are_looked_at() -> None:
+    online = Half(10**7)
+    chosen = choose(experiment(clients=10**7, cohort=100), 1, online, set())
+    assert len(set(chosen)) == 100
+    assert not any(client % 2 for client in chosen)
+    assert online.looked < 400
+
+
+def test_all_are_found_where_very_few_are_online() -> None:
+    for number in range(1, 20):
+        assert set(choose(experiment(clients=5000, cohort=50), number, nodes([17, 4711]), set())) == {17, 4711}
+
+
+def test_of_those_who_are_online_each_is_as_likely_as_every_other() -> None:
+    clients, rounds = 20, 4000
+    made, online = experiment(clients=clients, cohort=4), nodes(range(0, clients, 2))
+    counts = Counter(client for number in range(rounds) for client in choose(made, number, online, set()))
+    factor = (1 - 4 / 10) * 10 / 9
+    assert chi_square_is_plausible([counts[client] for client in range(0, clients, 2)], rounds * 4 / 10, factor)
 
 
 def chi_square_is_plausible(observed: list[int], expected: float, variance_factor: float = 1.0) -> bool:

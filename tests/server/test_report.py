@@ -213,6 +213,34 @@ def test_charts_place_values_to_scale(tmp_path: Path) -> None:
     assert x1 == pytest.approx((x0 + x2) / 2, abs=0.1)
 
 
+def test_accuracy_is_drawn_to_scale_over_virtual_time(tmp_path: Path) -> None:
+    """At 0, 1 and 4 hours: a quarter of the way along, and all of it."""
+    store = open_store(tmp_path, training={"rounds": 2}, scenario={})
+    for number, hours in enumerate((0.0, 1.0, 4.0)):
+        commit(store, record(number, metrics={"accuracy": 0.5}, virtual_seconds=3600 * hours), everyone(number))
+    page = read(store)
+    assert charts(page)[:2] == ["Accuracy by round", "Accuracy by virtual time"]
+    line = [str(a["d"]) for t, a in page.elements if t == "path" and a.get("class") == "line s1"][1]
+    first, second, third = (float(point.split()[0]) for point in line[1:].split("L"))
+    assert (second - first) / (third - first) == pytest.approx(0.25, abs=0.002)
+    assert "After 1 h 00 min" in page.text
+    assert "hours" in page.text
+
+
+def test_no_time_is_drawn_where_none_passed(tmp_path: Path) -> None:
+    store = open_store(tmp_path, training={"rounds": 1}, scenario={})
+    for number in range(2):
+        commit(store, record(number, virtual_seconds=0.0), everyone(number))
+    assert "Accuracy by virtual time" not in charts(read(store))
+
+
+def test_liars_are_named_in_the_report(tmp_path: Path) -> None:
+    liars = {"fraction": 0.2, "attack": {"name": "gaussian"}}
+    text = read(plain_run(tmp_path, scenario={"liars": liars})).text
+    assert "2 of 10 clients lied, as the scenario says" in text
+    assert "Their attack was gaussian." in text
+
+
 def test_bars_stack_to_the_sum(tmp_path: Path) -> None:
     store = open_store(tmp_path, training={"rounds": 1})
     commit(store, record(0))

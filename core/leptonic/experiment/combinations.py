@@ -14,7 +14,7 @@ __all__ = ["check"]
 
 def check(experiment: "Experiment") -> None:
     """Raises ValueError for the first combination that cannot work."""
-    for rule in (_federation_fits, _rule_fits, _privacy_fits, _evaluation_fits, _data_fits):
+    for rule in (_federation_fits, _rule_fits, _privacy_fits, _evaluation_fits, _data_fits, _scenario_fits):
         rule(experiment)
 
 
@@ -86,4 +86,24 @@ def _data_fits(experiment: "Experiment") -> None:
     ):
         raise ValueError(
             "aggregation.weight_cap: with data.name = 'own' state the largest client's size, or weighting = 'uniform'"
+        )
+
+
+def _scenario_fits(experiment: "Experiment") -> None:
+    liars = experiment.scenario.liars if experiment.scenario else None
+    clients = experiment.federation.clients
+    if liars is None:
+        return
+    beyond = [client for client in liars.clients or [] if client >= clients]
+    if beyond:
+        raise ValueError(f"scenario.liars.clients: there is no client {beyond[0]}, of federation.clients = {clients}")
+    if liars.count(clients) >= clients:
+        raise ValueError(f"scenario.liars: all {clients} clients lie, so that nothing is left to learn; name fewer")
+    if liars.attack.name in ("a_little_is_enough", "inner_product") and experiment.algorithm.name not in (
+        "fedavg",
+        "fedprox",
+    ):
+        raise ValueError(
+            f"scenario.liars.attack.name = '{liars.attack.name}' is defined for updates of the model alone: "
+            "use algorithm.name = 'fedavg' or 'fedprox'"
         )

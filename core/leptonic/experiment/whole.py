@@ -15,6 +15,7 @@ from leptonic.experiment.federation import Federation
 from leptonic.experiment.model import LeNet, Model
 from leptonic.experiment.privacy import Privacy
 from leptonic.experiment.running import Evaluation, Outputs, Simulation
+from leptonic.experiment.scenario import Scenario
 from leptonic.experiment.settings import Settings
 from leptonic.experiment.training import Training
 
@@ -38,11 +39,16 @@ class Experiment(Settings):
     evaluation: Evaluation = Evaluation()
     outputs: Outputs = Outputs()
     simulation: Simulation = Simulation()
+    scenario: Scenario | None = None
 
     @property
     def canonical(self) -> bytes:
-        """The content that both sides must share, as canonical JSON; outputs and engine left out."""
-        content = self.model_dump(mode="json", exclude={"outputs", "simulation"})
+        """The content that both sides must share, as canonical JSON; outputs and engine left out.
+
+        A scenario belongs to it where there is one; without one the content is a deployment's.
+        """
+        left_out = {"outputs", "simulation"} | ({"scenario"} if self.scenario is None else set())
+        content = self.model_dump(mode="json", exclude=left_out)
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @cached_property

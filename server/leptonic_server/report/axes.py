@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from leptonic_server.report.markup import Markup, join, tag
 
-__all__ = ["Frame", "figure", "thinned", "ticks", "whole_ticks"]
+__all__ = ["Along", "Frame", "ROUNDS", "figure", "thinned", "ticks", "whole_ticks"]
 
 T = TypeVar("T")
 
@@ -19,8 +19,23 @@ MOST_DRAWN = 400
 
 
 @dataclass(frozen=True)
+class Along:
+    """What a chart goes along. name: at the axis. said: a place in words. marks: those between two places."""
+
+    name: str
+    said: Callable[[float], str]
+    marks: Callable[[float, float], Sequence[float]]
+
+
+ROUNDS = Along("round", lambda number: f"Round {number}", lambda low, high: whole_ticks(int(low), int(high)))
+
+
+@dataclass(frozen=True)
 class Frame:
-    """Maps (round, value) to the drawing. x, y: lowest and highest value shown, lowest below highest."""
+    """Maps (round, value) to the drawing; other charts have another quantity in place of the round.
+
+    x, y: lowest and highest value shown, lowest below highest.
+    """
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -41,20 +56,23 @@ class Frame:
         low, high = self.y
         return self.height - self.bottom - (value - low) / (high - low) * (self.height - self.top - self.bottom)
 
-    def grid(self, values: Sequence[float], rounds: Sequence[int], shown: Callable[[float], str]) -> Markup:
-        """Lines at the values with their labels, and the rounds below."""
+    def grid(
+        self, values: Sequence[float], places: Sequence[float], shown: Callable[[float], str], name: str = "round"
+    ) -> Markup:
+        """Lines at the values with their labels, and the rounds (or what ``name`` says) below."""
         parts, end, foot = [], self.width - self.right, self.height - self.bottom
         for value in values:
             y = round(self.up(value), 1)
             parts.append(tag("line", class_="grid", x1=self.left, x2=end, y1=y, y2=y))
             parts.append(tag("text", shown(value), x=self.left - 8, y=y + 4, text_anchor="end"))
-        for number in rounds:
-            parts.append(tag("text", number, x=round(self.across(number), 1), y=foot + 17, text_anchor="middle"))
+        for number in places:
+            label = number if isinstance(number, int) else f"{number:g}"
+            parts.append(tag("text", label, x=round(self.across(number), 1), y=foot + 17, text_anchor="middle"))
         parts.append(tag("line", class_="foot", x1=self.left, x2=end, y1=foot, y2=foot))
-        parts.append(tag("text", "round", class_="axis", x=self.left - 8, y=foot + 17, text_anchor="end"))
+        parts.append(tag("text", name, class_="axis", x=self.left - 8, y=foot + 17, text_anchor="end"))
         return join(parts)
 
-    def columns(self, said: Iterable[tuple[int, str]], step: float) -> Markup:
+    def columns(self, said: Iterable[tuple[float, str]], step: float) -> Markup:
         """One invisible column per round, ``step`` rounds wide, that says its numbers under the pointer."""
         wide = max(1.0, step * (self.across(1) - self.across(0)))
         low, high = self.left - 6, self.width - self.right + 6

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from leptonic_server.report.axes import MOST_DRAWN, Frame, figure, thinned, ticks, whole_ticks
+from leptonic_server.report.axes import MOST_DRAWN, ROUNDS, Along, Frame, figure, thinned, ticks, whole_ticks
 from leptonic_server.report.markup import Markup, join, tag
 
 __all__ = ["Limit", "Series", "line_chart", "stacked_bars"]
@@ -13,13 +13,16 @@ __all__ = ["Limit", "Series", "line_chart", "stacked_bars"]
 
 @dataclass(frozen=True)
 class Series:
-    """One line, or one part of the bars. points: (round, value) in order. colour: 1..6 of the page's palette."""
+    """One line, or one part of the bars.
+
+    points: (round, value) in order; the round may be another quantity. colour: 1..6 of the page's palette.
+    """
 
     name: str
     colour: int
-    points: tuple[tuple[int, float], ...]
+    points: tuple[tuple[float, float], ...]
 
-    def drawn(self) -> list[tuple[int, float]]:
+    def drawn(self) -> list[tuple[float, float]]:
         """The points that a chart draws: finite ones, thinned."""
         return thinned([(number, value) for number, value in self.points if math.isfinite(value)])
 
@@ -40,6 +43,7 @@ def line_chart(
     shown: Callable[[float], str],
     tick: Callable[[float], str] | None = None,
     limit: Limit | None = None,
+    along: Along = ROUNDS,
 ) -> Markup:
     """Lines by round, each with its last value in the legend. tick: how the axis writes values, else ``shown``.
 
@@ -54,10 +58,10 @@ def line_chart(
     levels = ticks(min(values), max(values)) if limit is None else ticks(0.0, max(values))
     last = max(rounds[-1], rounds[0] + 1)
     frame = Frame(x=(rounds[0], last), y=(levels[0], levels[-1]))
-    body = [frame.grid(levels, whole_ticks(rounds[0], last), tick or shown)]
+    body = [frame.grid(levels, along.marks(rounds[0], last), tick or shown, along.name)]
     body += [_limit_line(frame, limit)] if limit else []
     body += [_line(frame, one, points) for one, points in lines]
-    body.append(frame.columns(_said(lines, shown, thinned(rounds)), _gap(rounds)))
+    body.append(frame.columns(_said(lines, shown, thinned(rounds), along), _gap(rounds)))
     legend = [(one.colour, one.name, shown(points[-1][1])) for one, points in lines]
     return figure(
         title, _with_thinning(lead, series), frame.drawing(*body, label=f"{title}. {lead}"), _legend(legend, "line")
@@ -80,7 +84,7 @@ def stacked_bars(
     levels = ticks(0.0, max(map(sum, zip(*([v for _, v in points] for _, points in parts), strict=True))))
     gap = _gap(rounds)
     frame = Frame(x=(rounds[0] - gap / 2, rounds[-1] + gap / 2), y=(0.0, levels[-1]))
-    body = [frame.grid(levels, whole_ticks(rounds[0], rounds[-1]), tick)]
+    body = [frame.grid(levels, whole_ticks(int(rounds[0]), int(rounds[-1])), tick)]
     for one, points in parts:
         body.append(_bars(frame, one, points, base))
         base = [low + value for low, (_, value) in zip(base, points, strict=True)]
@@ -91,7 +95,7 @@ def stacked_bars(
     )
 
 
-def _line(frame: Frame, one: Series, points: list[tuple[int, float]]) -> Markup:
+def _line(frame: Frame, one: Series, points: list[tuple[float, float]]) -> Markup:
     places = [f"{frame.across(number):.1f} {frame.up(value):.1f}" for number, value in points]
     x, y = places[-1].split()
     parts = [tag("path", class_=f"line s{one.colour}", d="M" + "L".join(places))]
@@ -102,7 +106,7 @@ def _line(frame: Frame, one: Series, points: list[tuple[int, float]]) -> Markup:
     return join([*parts, tag("circle", class_=f"dot s{one.colour}", cx=x, cy=y, r=3.6)])
 
 
-def _bars(frame: Frame, one: Series, points: list[tuple[int, float]], base: list[float]) -> Markup:
+def _bars(frame: Frame, one: Series, points: list[tuple[float, float]], base: list[float]) -> Markup:
     shapes = []
     sides = _sides(frame, [number for number, _ in points])
     for low, (left, right), (_, value) in zip(base, sides, points, strict=True):
@@ -111,7 +115,7 @@ def _bars(frame: Frame, one: Series, points: list[tuple[int, float]], base: list
     return tag("path", class_=f"bar s{one.colour}", d="".join(shapes))
 
 
-def _sides(frame: Frame, rounds: list[int]) -> list[tuple[float, float]]:
+def _sides(frame: Frame, rounds: list[float]) -> list[tuple[float, float]]:
     """Left and right of each bar; bars that would be thinner than a few pixels touch each other."""
     places = [frame.across(number) for number in rounds]
     step = _gap(rounds) * (frame.across(1) - frame.across(0))
@@ -130,13 +134,16 @@ def _limit_line(frame: Frame, limit: Limit) -> Markup:
 
 
 def _said(
-    lines: Sequence[tuple[Series, list[tuple[int, float]]]], shown: Callable[[float], str], rounds: Sequence[int]
-) -> list[tuple[int, str]]:
+    lines: Sequence[tuple[Series, list[tuple[float, float]]]],
+    shown: Callable[[float], str],
+    rounds: Sequence[float],
+    along: Along = ROUNDS,
+) -> list[tuple[float, str]]:
     tables = [(one.name, dict(points)) for one, points in lines]
     said = []
     for number in rounds:
         words = [f"{name} {shown(table[number])}" for name, table in tables if number in table]
-        said.append((number, " \u00b7 ".join([f"Round {number}", *words])))
+        said.append((number, " \u00b7 ".join([along.said(number), *words])))
     return said
 
 
@@ -148,7 +155,7 @@ def _legend(entries: Sequence[tuple[int, str, str]], kind: str) -> Markup:
     return tag("ul", *items, class_="legend")
 
 
-def _gap(rounds: Sequence[int]) -> float:
+def _gap(rounds: Sequence[float]) -> float:
     """Rounds between neighbours, as drawn."""
     return (rounds[-1] - rounds[0]) / (len(rounds) - 1) if len(rounds) > 1 else 1.0
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
+from leptonic_server.report.axes import Along, ticks
 from leptonic_server.report.charts import Limit, Series, line_chart, stacked_bars
 from leptonic_server.report.facts import Facts
 from leptonic_server.report.markup import Markup, tag
@@ -12,6 +13,8 @@ __all__ = ["curves"]
 
 _PHASES = {"plan": 6, "send": 4, "collect": 1, "aggregate": 3, "evaluate": 2, "commit": 5}
 """The phases of a round in order, each with its colour."""
+_UNITS = (("days", 86400.0), ("hours", 3600.0), ("min", 60.0), ("s", 1.0))
+"""Units of virtual time; the largest of which a run takes two is drawn."""
 _LEADS = {
     "accuracy": "The part of the examples that the model gets right.",
     "loss": "What training makes small: lower is better.",
@@ -20,7 +23,14 @@ _LEADS = {
 
 def curves(facts: Facts) -> Markup:
     """Every chart that the run has numbers for, in a grid."""
-    charts = [*_metrics(facts), *_epsilon(facts), *_survivors(facts), _bytes(facts), _time(facts)]
+    charts = [
+        *_metrics(facts),
+        *_virtual_time(facts),
+        *_epsilon(facts),
+        *_survivors(facts),
+        _bytes(facts),
+        _time(facts),
+    ]
     if not any(charts):
         return tag("p", "Nothing to draw yet: no round was trained or evaluated.", class_="quiet")
     return tag("div", *charts, class_="grid")
@@ -48,6 +58,29 @@ def _values(
     facts: Facts, name: str, group: Callable[[RoundRecord], Mapping[str, float]]
 ) -> tuple[tuple[int, float], ...]:
     return tuple((record.round, group(record)[name]) for record in facts.rounds if name in group(record))
+
+
+def _virtual_time(facts: Facts) -> Iterator[Markup]:
+    """Accuracy against the clock of a simulation's scenario."""
+    points = [
+        (record.virtual_seconds, record.metrics["accuracy"])
+        for record in facts.rounds
+        if record.virtual_seconds is not None and "accuracy" in record.metrics
+    ]
+    if points and points[-1][0] > 0:
+        unit, scale = next(((unit, scale) for unit, scale in _UNITS if points[-1][0] >= 2 * scale), _UNITS[-1])
+        yield line_chart(
+            "Accuracy by virtual time",
+            "By the scenario's clock: downloads, local work, uploads and waiting. The server's own work takes none.",
+            [Series("server's test data", 1, tuple((time / scale, value) for time, value in points))],
+            shown=lambda value: measure("accuracy", value),
+            tick=_percent,
+            along=Along(
+                unit,
+                lambda place: f"After {duration(place * scale)}",
+                lambda low, high: [mark for mark in ticks(low, high, 8) if low <= mark <= high],
+            ),
+        )
 
 
 def _percent(value: float) -> str:

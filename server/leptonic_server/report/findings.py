@@ -44,6 +44,23 @@ def _seeded_noise(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _scenario(facts: Facts) -> Iterator[Finding]:
+    liars = facts.experiment.scenario.liars if facts.experiment.scenario else None
+    clients = facts.experiment.federation.clients
+    if liars is not None and liars.count(clients):
+        yield Finding(
+            f"{liars.count(clients):,} of {plural(clients, 'client')} lied, as the scenario says",
+            f"Their attack was {liars.attack.name}. The clients' own metrics hold what they said, not what is true.",
+            grave=True,
+        )
+    if facts.experiment.scenario is not None:
+        yield Finding(
+            "A scenario was played",
+            "Who was away, slow or lost was drawn from the experiment's seed and happened in virtual time; "
+            "on this machine nobody waited.",
+        )
+
+
 def _unfinished(facts: Facts) -> Iterator[Finding]:
     if not facts.complete:
         rounds = facts.experiment.training.rounds
@@ -121,6 +138,7 @@ def _capped(facts: Facts) -> Iterator[Finding]:
 
 _RULES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _seeded_noise,
+    _scenario,
     _unfinished,
     _other_model,
     _over_target,

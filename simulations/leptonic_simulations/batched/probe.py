@@ -20,6 +20,9 @@ def unbatchable(trainer: LocalTrainer) -> str | None:
     """Why the batched engine cannot train this experiment's model; None if it can."""
     if trainer.experiment.training.precision == "float16":
         return "the loss scaling of training.precision = 'float16' belongs to one client"
+    scenario = trainer.experiment.scenario
+    if scenario and scenario.liars and scenario.liars.attack.name == "label_flip":
+        return "clients that flip their labels do not share the others' data"
     model = copy.deepcopy(trainer.model).train()
     with randomness.torch_stream(0, "probe"):
         features = torch.rand(CLIENTS, EXAMPLES, *trainer.spec.shape, device=trainer.device)
