@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from flwr.proto.message_pb2 import ObjectTree
@@ -31,6 +31,8 @@ ARRIVAL_TIMEOUT = 120.0
 """Seconds that an announced object may take to arrive."""
 
 _DIVIDER = b"\x00"
+
+_mine = threading.local()
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -60,13 +62,16 @@ def each(
 
     given_up: is set on an error, Ctrl-C included, so that work under way which would wait can end at once.
     """
-    with ThreadPoolExecutor(TOGETHER) as pool:
-        try:
-            return list(pool.map(work, items))
-        except BaseException:
-            if given_up is not None:
-                given_up.set()
-            raise
+    futures = [_pool().submit(work, item) for item in items]
+    try:
+        return [future.result() for future in futures]
+    except BaseException:
+        if given_up is not None:
+            given_up.set()
+        for future in futures:
+            future.cancel()
+        wait(futures)
+        raise
 
 
 def assemble(payload: Payload, fetch: Callable[[str], bytes | None]) -> bytearray:
@@ -98,6 +103,14 @@ def tree(message_id: str, payload: Payload) -> ObjectTree:
     """A message's object tree: its own object, and those of its payload once each."""
     parts = dict.fromkeys(payload.parts if payload.kind == "objects" else ())
     return ObjectTree(object_id=message_id, children=[ObjectTree(object_id=part) for part in parts])
+
+
+def _pool() -> ThreadPoolExecutor:
+    """The calling thread's own workers. They stay: new threads would take new memory arenas, and leave holes there."""
+    pool: ThreadPoolExecutor | None = getattr(_mine, "pool", None)
+    if pool is None:
+        pool = _mine.pool = ThreadPoolExecutor(TOGETHER)
+    return pool
 
 
 def _head(length: int) -> bytes:

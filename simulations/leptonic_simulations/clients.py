@@ -19,9 +19,9 @@ from leptonic.data.experiment_data import client_rows, training_examples
 from leptonic.experiment import Experiment
 from leptonic.tasks import task_for
 from leptonic_client.data import split
-from leptonic_client.home import ClientHome
 from leptonic_client.participant import Participant
 from leptonic_client.training import LocalTrainer
+from leptonic_simulations.states import SimulatedHome
 
 __all__ = ["FederatedData", "SimulatedClients"]
 
@@ -58,7 +58,7 @@ class SimulatedClients:
     def __init__(self, experiment: Experiment, folder: Path, data: FederatedData, *, alone: bool = True) -> None:
         self.experiment, self.folder, self.data = experiment, folder, data
         self.trainer = LocalTrainer(experiment)
-        self._home = ClientHome(folder, alone=alone)
+        self._home = SimulatedHome(folder, size=self.trainer.layout.size, alone=alone)
         self.client = lru_cache(KEPT)(self._client)
 
     def close(self) -> None:

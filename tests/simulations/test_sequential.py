@@ -8,6 +8,7 @@ import pytest
 from tests.simulations.small import experiment
 
 from leptonic.data.experiment_data import client_examples, client_rows, training_examples
+from leptonic.errors import RunError
 from leptonic.experiment import Experiment
 from leptonic.wire import Reply, Request, inline
 from leptonic_client.data import local_data
@@ -65,7 +66,11 @@ def test_clients_keep_states_of_their_own(tmp_path: Path) -> None:
     content = CONTENT + bytes(len(CONTENT))
     for client in (0, 2):
         assert answer_to(clients, request(made, client, content), content)[0].status == "done"
-    assert {path.parent.name for path in tmp_path.rglob("*.safetensors")} == {"client-0", "client-2"}
+    home = clients.client(0).home
+    kept = [home.load_state("0123456789abcdef", client, 1) for client in (0, 2)]
+    assert not np.array_equal(kept[0]["control"], kept[1]["control"])
+    with pytest.raises(RunError, match="no state of client 1"):
+        home.load_state("0123456789abcdef", 1, 1)
     clients.close()
 
 

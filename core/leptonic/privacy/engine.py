@@ -21,12 +21,10 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 from leptonic.errors import PrivacyError
 from leptonic.privacy.accounting import ExamplePlan
 from leptonic.privacy.clipping import clipped_sums
+from leptonic.privacy.noise import noised
 from leptonic.randomness import SecureStream
 
 __all__ = ["SecurePrivacyEngine", "SecureOptimizer", "PoissonLoader", "PoissonSampler"]
-
-_LATTICE_BITS = 20
-"""Noised sums lie on multiples of a power of two, about 2^-20 standard deviations of the noise."""
 
 
 class SecurePrivacyEngine(PrivacyEngine):  # type: ignore[misc]
@@ -97,23 +95,11 @@ class SecureOptimizer(DPOptimizer):  # type: ignore[misc]
             _mark_as_processed(parameter.grad_sample)
 
     def add_noise(self) -> None:
-        """Add N(0, (noise_multiplier * max_grad_norm)^2) to ``p.summed_grad``, into ``p.grad``.
-
-        A continuous Gaussian in floating point is a mitigation, not an exact sampler: the set of its values
-        can betray what it was added to (Mironov 2012, doi 10.1145/2382196.2382264). So the sum is made in
-        float64 on the CPU and rounded to a lattice that depends on the standard deviation alone. Every
-        lattice point then collects some 2^30 noise values whatever the sum was, which costs one rounding,
-        where four Gaussians per value (Holohan & Braghin 2021, arXiv 2107.10138) would cost four times the
-        draws. No bound on what is left is claimed.
-        """
+        """Add N(0, (noise_multiplier * max_grad_norm)^2) to ``p.summed_grad``, into ``p.grad``."""
         deviation = self.noise_multiplier * self.max_grad_norm
-        lattice = 2.0 ** (np.floor(np.log2(deviation)) - _LATTICE_BITS)
         for parameter in self.params:
             _check_processed_flag(parameter.summed_grad)
-            noised = parameter.summed_grad.detach().cpu().double().numpy().ravel()
-            noised = noised + deviation * self._stream.normal(noised.size)
-            noised = np.rint(noised / lattice) * lattice
-            parameter.grad = torch.from_numpy(noised).view_as(parameter).to(parameter)
+            parameter.grad = noised(parameter.summed_grad, deviation, self._stream).to(parameter)
             _mark_as_processed(parameter.summed_grad)
 
 

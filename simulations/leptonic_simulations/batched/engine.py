@@ -21,6 +21,8 @@ __all__ = ["BatchedEngine"]
 
 GROUP_VALUES = 8 * 2**20
 """Parameters of a group of clients: what its steps read and write should stay near the processor."""
+GRADIENT_VALUES = 64 * 2**20
+"""Values of a group's gradients of single examples, under privacy: 256 MB."""
 MOST_CLIENTS = 64
 
 
@@ -33,8 +35,11 @@ class BatchedEngine:
     def __init__(self, clients: SimulatedClients, *, threads: int) -> None:
         self._clients, self._threads = clients, threads
         self._group = GroupTrainer(clients.trainer, clients.data.features, clients.data.labels)
-        size = clients.trainer.layout.size
-        self._most = max(1, min(MOST_CLIENTS, GROUP_VALUES // size))
+        size, experiment = clients.trainer.layout.size, clients.experiment
+        fit = GROUP_VALUES // size
+        if experiment.privacy is not None:
+            fit = min(fit, GRADIENT_VALUES // (size * experiment.training.batch_size))
+        self._most = max(1, min(MOST_CLIENTS, fit))
 
     def answers(self, requests: Sequence[Request], content: bytes | memoryview) -> Iterator[tuple[Reply, bytes]]:
         """The replies, in the order of the requests within each group."""

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leptonic.algorithms import Correction
-from leptonic.errors import DataError, LeptonicError
+from leptonic.errors import DataError, LeptonicError, PrivacyError
+from leptonic.experiment import Training
 from leptonic.update import LocalUpdate
 from leptonic_client.data import steps_of
 from leptonic_client.steps import diverged
@@ -33,6 +34,7 @@ class GroupTrainer:
         self._features, self._labels = features.to(trainer.device), labels.to(trainer.device)
         self._forward, self._pieces = Forward(trainer.model), Pieces.of(trainer.model)
         self._layers = fully_connected(trainer.model, trainer.experiment.training)
+        self._checked = False
 
     def train(self, works: Sequence[LocalWork]) -> list[Outcome]:
         """The update of each work, or the error that this client alone ends with."""
@@ -43,7 +45,7 @@ class GroupTrainer:
         }
         training = self._trainer.experiment.training
         able = [work for work in works if len(work.data)]
-        able.sort(key=lambda work: -steps_of(training, len(work.data)))
+        able.sort(key=lambda work: -_steps(work, training))
         if able:
             outcomes |= zip((work.client for work in able), self._together(able), strict=True)
         return [outcomes[work.client] for work in works]
@@ -52,6 +54,12 @@ class GroupTrainer:
         trainer = self._trainer
         trainer.model.train()
         corrections = [trainer.algorithm.correction(work.sent, work.state) for work in works]
+        if trainer.experiment.privacy is not None:
+            try:
+                self._check_private()
+            except PrivacyError as error:
+                return [error] * len(works)
+            return self._private(works, corrections)
         plan = schedule(trainer, works)
         few = plan.rows.shape[0] * plan.rows.shape[2] <= LARGEST_SPAN
         train = self._in_span if self._layers and few else self._stacked
@@ -68,6 +76,37 @@ class GroupTrainer:
             outcomes.append(trainer.update_of(work, delta, steps=plan.steps[index], metrics=metrics))
         return outcomes
 
+    def _private(self, works: Sequence[LocalWork], corrections: Sequence[Correction]) -> list[Outcome]:
+        """No metric leaves DP-SGD, not even whether it diverged: the encoding refuses what is not finite."""
+        # Here, since Opacus takes seconds to import.
+        from leptonic_simulations.batched.private import PerExample, private_schedule, private_steps
+
+        stack = Stack(works[0].start, self._pieces, len(works), self._trainer.device)
+        plan = private_schedule(works)
+        private_steps(
+            stack,
+            plan,
+            works=works,
+            trainer=self._trainer,
+            gradients_of=PerExample(self._forward, self._trainer.task),
+            features=self._features,
+            labels=self._labels,
+            correct=self._corrector(stack, corrections),
+        )
+        deltas = zip(works, stack.deltas(), plan.steps, strict=True)
+        return [self._trainer.update_of(work, delta, steps=steps, metrics={}) for work, delta, steps in deltas]
+
+    def _check_private(self) -> None:
+        """Raises PrivacyError for a model whose gradients are not each of one example, as training alone does."""
+        if not self._checked:
+            from leptonic.privacy.compatibility import check_model
+
+            check_model(self._trainer.model, torch.rand(2, *self._trainer.spec.shape, device=self._trainer.device))
+            self._checked = True
+
+    def _corrector(self, stack: Stack, corrections: Sequence[Correction]) -> StackCorrector:
+        return StackCorrector(stack, corrections[0].proximal, stacked_offsets(corrections, self._trainer.device))
+
     def _stacked(self, works: Sequence[LocalWork], plan: Schedule, corrections: Sequence[Correction]) -> Trained:
         stack = Stack(works[0].start, self._pieces, len(works), self._trainer.device)
         sums = plain_steps(
@@ -77,7 +116,7 @@ class GroupTrainer:
             forward=self._forward,
             features=self._features,
             labels=self._labels,
-            correct=StackCorrector(stack, corrections[0].proximal, stacked_offsets(corrections, self._trainer.device)),
+            correct=self._corrector(stack, corrections),
             learning_rate=self._trainer.rate(works[0]),
         )
         return stack.deltas(), sums
@@ -95,6 +134,10 @@ class GroupTrainer:
             span.train(list(plan.phases()), weights, table, task=trainer.task, clip_norm=training.gradient_clip_norm)
             deltas = span.deltas(table, plan.steps).cpu().numpy()
             return deltas, span.sums(weights > 0, trainer.task)
+
+
+def _steps(work: LocalWork, training: Training) -> int:
+    return work.protection.plan.steps_per_round if work.protection else steps_of(training, len(work.data))
 
 
 def stacked_offsets(corrections: Sequence[Correction], device: torch.device) -> Tensor | None:

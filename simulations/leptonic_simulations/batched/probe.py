@@ -16,8 +16,6 @@ def unbatchable(trainer: LocalTrainer) -> str | None:
     """Why the batched engine cannot train this experiment's model; None if it can."""
     if trainer.experiment.training.precision == "float16":
         return "the loss scaling of training.precision = 'float16' belongs to one client"
-    if trainer.experiment.privacy is not None:
-        return "[privacy] trains each client by itself"
     with randomness.torch_stream(0, "probe"):
         try:
             return _differs(trainer)

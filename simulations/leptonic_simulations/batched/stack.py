@@ -61,14 +61,18 @@ class Forward:
         self._model, self._pieces = model, Pieces.of(model)
         self._names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         # "error": clients in one batch could not repeat the streams that each has alone.
-        self._all = vmap(self._one, randomness="error")
+        self._all = vmap(self._upright, randomness="error")
 
     def __call__(self, pieces: Sequence[Tensor], features: Tensor) -> Tensor:
         """All clients' outputs."""
         output: Tensor = self._all(self._pieces.upright(pieces), features)
         return output
 
-    def _one(self, own: Sequence[Tensor], features: Tensor) -> Tensor:
+    def one(self, own: Sequence[Tensor], features: Tensor) -> Tensor:
+        """One client's outputs, of its pieces without the dimension of clients."""
+        return self._upright(self._pieces.upright(own), features)
+
+    def _upright(self, own: Sequence[Tensor], features: Tensor) -> Tensor:
         output: Tensor = functional_call(self._model, dict(zip(self._names, own, strict=True)), (features,))
         return output
 

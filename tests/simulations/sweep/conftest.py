@@ -12,7 +12,7 @@ from tests.simulations.sweep.running import EXPERIMENT, Done, Run
 
 from leptonic import command
 from leptonic.command import main
-from leptonic_simulations.sequential import SequentialEngine
+from leptonic_client.participant import Participant
 
 ROOT = Path(__file__).parents[3]
 
@@ -48,12 +48,12 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 def rounds_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """One item for every request that a simulated client answered."""
     answered: list[int] = []
-    answer = SequentialEngine.answer
+    answer = Participant.answer
 
-    def counting(engine: SequentialEngine, *arguments: Any) -> Any:
+    def counting(participant: Participant, *arguments: Any) -> Any:
         answered.append(1)
-        return answer(engine, *arguments)
+        return answer(participant, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(SequentialEngine, "answer", counting)
+        patched.setattr(Participant, "answer", counting)
         yield answered

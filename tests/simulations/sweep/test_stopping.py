@@ -6,21 +6,21 @@ from typing import Any
 import pytest
 from tests.simulations.sweep.running import GRID, SEARCH, Run, models
 
-from leptonic_simulations.sequential import SequentialEngine
+from leptonic_client.participant import Participant
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, request: int) -> Any:
     """Ctrl-C at the so-many-th request."""
-    seen, answer = 0, SequentialEngine.answer
+    seen, answer = 0, Participant.answer
 
-    def stopping(engine: SequentialEngine, *arguments: Any) -> Any:
+    def stopping(participant: Participant, *arguments: Any) -> Any:
         nonlocal seen
         seen += 1
         if seen == request:
             raise KeyboardInterrupt
-        return answer(engine, *arguments)
+        return answer(participant, *arguments)
 
-    monkeypatch.setattr(SequentialEngine, "answer", stopping)
+    monkeypatch.setattr(Participant, "answer", stopping)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,125 @@
+"""DP-SGD of many clients at once: per-example gradients of all of them in one tensor program.
+
+Sampling, bound and noise are those of :mod:`leptonic.privacy`, each client with streams of its own, so that a
+client draws what it would draw alone. Source: Abadi et al. 2016, arXiv 1607.00133.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from leptonic.errors import PrivacyError
+from leptonic.privacy.clipping import clip_factors
+from leptonic.privacy.engine import PoissonSampler
+from leptonic.privacy.noise import noised
+from leptonic.tasks import Task
+from leptonic_client.training import LocalTrainer, LocalWork, Protection
+from leptonic_simulations.batched.schedule import Schedule
+from leptonic_simulations.batched.stack import Forward, Pieces, Stack, StackCorrector
+
+__all__ = ["PerExample", "private_schedule", "private_steps"]
+
+SUM_BLOCK = 32
+"""Examples whose clipped gradients are added in float32 before they enter a float64 sum."""
+
+
+def private_schedule(works: Sequence[LocalWork]) -> Schedule:
+    """Each client's Poisson batches of the round; weights are 1 for an example that was drawn."""
+    drawn = [list(_sampler(work)) for work in works]
+    steps = [len(batches) for batches in drawn]
+    width = max(1, max(len(batch) for batches in drawn for batch in batches))
+    rows = torch.zeros(steps[0], len(works), width, dtype=torch.int64)
+    weights = torch.zeros(rows.shape)
+    for client, (work, batches) in enumerate(zip(works, drawn, strict=True)):
+        for step, batch in enumerate(batches):
+            rows[step, client, : len(batch)] = work.data.rows[torch.tensor(batch, dtype=torch.int64)]
+            weights[step, client, : len(batch)] = 1.0
+    return Schedule(rows, weights, steps)
+
+
+class PerExample:
+    """Gradients of each example's loss: (k, *shape) parameters -> (k, n, *shape) each."""
+
+    def __init__(self, forward: Forward, task: Task) -> None:
+        def loss(own: Sequence[Tensor], features: Tensor, label: Tensor) -> Tensor:
+            losses: Tensor = task.losses(forward.one(own, features[None]), label[None])
+            return losses.sum()
+
+        self._gradients = vmap(vmap(grad(loss), in_dims=(None, 0, 0)), randomness="error")
+
+    def __call__(self, parameters: Sequence[Tensor], features: Tensor, labels: Tensor) -> list[Tensor]:
+        """features: (k, n, *shape). labels: (k, n)."""
+        found: list[Tensor] = self._gradients([p.detach() for p in parameters], features, labels)
+        return found
+
+
+def private_steps(
+    stack: Stack,
+    plan: Schedule,
+    *,
+    works: Sequence[LocalWork],
+    trainer: LocalTrainer,
+    gradients_of: PerExample,
+    features: Tensor,
+    labels: Tensor,
+    correct: StackCorrector,
+) -> None:
+    """Train the stack under example-level privacy. features, labels: the shared examples."""
+    experiment, device = trainer.experiment, trainer.device
+    if experiment.privacy is None:
+        raise PrivacyError("private steps without [privacy]")
+    clip_norm = experiment.privacy.clip_norm
+    rows, drawn = plan.rows.to(device), plan.weights.to(device) > 0
+    for steps, clients in plan.phases():
+        optimizer = stack.take(clients, experiment.training, trainer.rate(works[0]))
+        for step in steps:
+            chosen = rows[step, :clients]
+            samples = gradients_of(stack.parameters, features[chosen], labels[chosen])
+            sums = _clipped_sums(samples, drawn[step, :clients], clip_norm)
+            gradients = _released(sums, [_protection(work) for work in works[:clients]], clip_norm, stack.pieces)
+            correct(gradients)
+            for parameter, gradient in zip(stack.parameters, gradients, strict=True):
+                parameter.grad = gradient.to(parameter)
+            optimizer.step()
+
+
+def _clipped_sums(samples: Sequence[Tensor], drawn: Tensor, clip_norm: float) -> list[Tensor]:
+    """Each client's sum of clipped gradients, (k, *shape) float64; see leptonic.privacy.clipping."""
+    factors = clip_factors([sample.flatten(0, 1) for sample in samples], clip_norm).view_as(drawn)
+    factors = torch.where(drawn, factors, 0.0)
+    sums = []
+    for sample in samples:
+        if not bool((factors > 0).all()):
+            left_out = (factors == 0).view(*factors.shape, *[1] * (sample.ndim - 2))
+            sample = sample.masked_fill(left_out, 0.0)
+        blocks = zip(sample.split(SUM_BLOCK, dim=1), factors.split(SUM_BLOCK, dim=1), strict=True)
+        sums.append(torch.stack([torch.einsum("kn,kn...->k...", f, s).double() for s, f in blocks]).sum(dim=0))
+    return sums
+
+
+def _released(
+    sums: Sequence[Tensor], protections: Sequence[Protection], clip_norm: float, pieces: Pieces
+) -> list[Tensor]:
+    """Noised means, (k, *shape) float32; each client draws for one parameter after another, as it does alone."""
+    parts = []
+    for client, own in enumerate(protections):
+        deviation = own.plan.noise_multiplier * clip_norm
+        upright = pieces.upright([total[client] for total in sums])
+        means = [noised(total, deviation, own.noise).float() / own.plan.batch_size for total in upright]
+        parts.append(pieces.upright(means))
+    return [torch.stack(part).to(total.device) for part, total in zip(zip(*parts, strict=True), sums, strict=True)]
+
+
+def _sampler(work: LocalWork) -> PoissonSampler:
+    own = _protection(work)
+    return PoissonSampler(
+        len(work.data), sample_rate=own.plan.sample_rate, steps=own.plan.steps_per_round, stream=own.sampling
+    )
+
+
+def _protection(work: LocalWork) -> Protection:
+    if work.protection is None:
+        raise PrivacyError(f"client {work.client} has no plan for its privacy")
+    return work.protection
