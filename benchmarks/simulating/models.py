@@ -109,7 +109,7 @@ def _bare_figures(plan: Plan, model: str, times: dict[str, float], bare: str) ->
         taken = ours(experiments.five_steps(model, plan.simulated_rounds, engine=engine, cohort=plan.cohort))
         # The last round evaluates the model.
         seconds = median(taken.rounds[SKIPPED:-1]) / plan.cohort
-        chosen = f"auto (chose {taken.engine})" if engine == "auto" else engine
+        chosen = engine if engine != "auto" else f"auto (chose {taken.engine})"
         say(f"models: {model}: whole rounds, engine {chosen}: {1000 * seconds:.3g} ms/client")
         yield compared(f"{model}, whole rounds, engine {chosen}", "s/client", seconds, times[bare], bare)
 

@@ -49,7 +49,9 @@ def main() -> None:
     RunStore.commit = noted  # type: ignore[method-assign]
     experiment = from_mapping(json.loads(options.experiment.read_text()))
     result = simulate(experiment, folder=options.folder, quiet=True)
-    chosen = next((name for name in engines if name), experiment.simulation.engine)
+    # The engine that auto chose is noted in the store; a named one is not, nor one that is still being chosen.
+    named = experiment.simulation.engine
+    chosen = next((name for name in engines if name), "none yet" if named in ("auto", "exact") else named)
     found = {"commits": commits, "memory": memory, "peak": peak_memory(), "engine": chosen}
     print(json.dumps({**found, "model": result.model_sha256}))
 

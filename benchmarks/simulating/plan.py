@@ -32,6 +32,7 @@ class Plan:
             baselines_python,
             flute_rounds=5,
             flute_repeats=1,
+            models=("logistic", "lenet"),
             cohort=10,
             turns=2,
             simulated_rounds=4,

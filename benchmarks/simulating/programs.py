@@ -16,6 +16,8 @@ __all__ = ["Conversation", "Ours", "ours", "run", "why_not"]
 
 HERE = Path(__file__).parent.parent
 BASELINES = HERE / "baselines"
+LONGEST = 3600.0
+"""Seconds after which a program is taken to hang."""
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "1"}
 
 
@@ -38,7 +40,9 @@ def run(python: str, *command: str | Path) -> tuple[dict[str, Any], float]:
     """The JSON object that a program prints last, and the seconds of the whole command. Raises RuntimeError."""
     with TemporaryFile() as errors:
         started = time.perf_counter()
-        ended = subprocess.run([python, *map(str, command)], stdout=subprocess.PIPE, stderr=errors, env=_environment())
+        ended = subprocess.run(
+            [python, *map(str, command)], stdout=subprocess.PIPE, stderr=errors, env=_environment(), timeout=LONGEST
+        )
         seconds = time.perf_counter() - started
         if ended.returncode:
             raise RuntimeError(f"{command[0]} exited {ended.returncode}:\n{_tail(errors)}")
