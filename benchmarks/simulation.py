@@ -18,6 +18,7 @@ A baseline that is absent is reported as not measured.
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,8 @@ def main() -> None:
         "--baselines-python", default=sys.executable, metavar="PATH", help="interpreter that has ray and pfl"
     )
     options = parser.parse_args()
+    if shutil.which(options.baselines_python) is None:
+        parser.error(f"--baselines-python: {options.baselines_python} is not a program")
     plan = (Plan.quick if options.quick else Plan)(options.baselines_python)
     measured: dict[str, dict[str, object]] = {}
     for part in options.only:
