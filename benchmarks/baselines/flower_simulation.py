@@ -5,61 +5,22 @@ Run by benchmarks/simulation.py as a command of its own; prints one JSON object.
     python flower_simulation.py FOLDER --model logistic --clients 1000 --cohort 10 --rounds 100
 """
 
+import argparse
+import json
+import os
 import time
 
-STARTED = time.perf_counter()
-
-import argparse  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-from functools import cache  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from bare import Workload, build, train  # noqa: E402
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict  # noqa: E402
-from flwr.clientapp import ClientApp  # noqa: E402
-from flwr.serverapp import Grid, ServerApp  # noqa: E402
-from flwr.serverapp.strategy import FedAvg  # noqa: E402
-from flwr.simulation import run_simulation  # noqa: E402
+import numpy as np
+from bare import Workload, build
+from flower_client import client_app
+from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg
+from flwr.simulation import run_simulation
 
 
-@cache
-def _arrays(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    parts = (np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in ("features", "labels", "rows"))
-    features, labels, rows = parts
-    return features, labels, rows
-
-
-def _client(folder: str, workload: Workload) -> ClientApp:
-    app = ClientApp()
-
-    @app.train()  # type: ignore[untyped-decorator]
-    def fit(message: Message, context: Context) -> Message:
-        torch.set_num_threads(1)
-        features, labels, rows = _arrays(folder)
-        own = rows[int(context.node_config["partition-id"])]
-        model = build(workload.model)
-        model.load_state_dict(message.content["arrays"].to_torch_state_dict())
-        train(model, torch.from_numpy(features[own]), torch.from_numpy(labels[own]), workload)
-        content = {"arrays": ArrayRecord(model.state_dict()), "metrics": MetricRecord({"num-examples": len(own)})}
-        return Message(RecordDict(content), reply_to=message)
-
-    return app
-
-
-def main() -> None:
-    """Run, and print the seconds of each round and of the whole command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder")
-    parser.add_argument("--clients", type=int, required=True)
-    parser.add_argument("--cohort", type=int, required=True)
-    parser.add_argument("--rounds", type=int, required=True)
-    Workload.add_arguments(parser)
-    options = parser.parse_args()
-    workload = Workload.of(options)
-    times: list[float] = []
+def server_app(options: argparse.Namespace, times: list[float]) -> ServerApp:
+    """Stock FedAvg, without evaluation. times: is given the time when each round's model is made."""
     server = ServerApp()
 
     @server.main()  # type: ignore[untyped-decorator]
@@ -73,15 +34,31 @@ def main() -> None:
             fraction_evaluate=0.0,
             min_available_nodes=options.clients,
         )
-        initial = ArrayRecord(build(workload.model).state_dict())
-        strategy.start(grid, initial, num_rounds=options.rounds, train_config=ConfigRecord(), evaluate_fn=note)
+        initial = ArrayRecord(build(options.model).state_dict())
+        strategy.start(grid, initial, num_rounds=options.rounds, evaluate_fn=note)
 
-    resources = {
+    return server
+
+
+def main() -> None:
+    """Run, and print the seconds of each round."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder")
+    parser.add_argument("--clients", type=int, required=True)
+    parser.add_argument("--cohort", type=int, required=True)
+    parser.add_argument("--rounds", type=int, required=True)
+    Workload.add_arguments(parser)
+    options = parser.parse_args()
+    times: list[float] = []
+    backend = {
         "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-        "init_args": {"num_cpus": len(os.sched_getaffinity(0))},
+        "init_args": {"num_cpus": len(os.sched_getaffinity(0)), "logging_level": "error", "log_to_driver": False},
     }
-    run_simulation(server, _client(options.folder, workload), options.clients, backend_config=resources)
-    print(json.dumps({"rounds": np.diff(times).tolist(), "seconds": time.perf_counter() - STARTED}))
+    client = client_app(options.folder, Workload.of(options))
+    run_simulation(server_app(options, times), client, options.clients, backend_config=backend)
+    if len(times) != options.rounds + 1:
+        raise SystemExit(f"{len(times) - 1} of {options.rounds} rounds were made")
+    print(json.dumps({"rounds": np.diff(times).tolist()}))
 
 
 if __name__ == "__main__":
