@@ -131,8 +131,8 @@ class SpanTrainer:
         for steps, clients in phases:
             for step in steps:
                 now = slice(step * batch, (step + 1) * batch)
-                self._forward(clients, now, table[step], gammas[step])
-                gradient = self._loss_gradient(clients, now, weights, task)
+                output = self._forward(clients, now, table[step], gammas[step])
+                gradient = self._loss_gradient(output, now, weights, task)
                 self._backward(clients, now, gradient, table[step], gammas[step])
                 if clip_norm is not None:
                     self._clip(clients, now, clip_norm)
@@ -160,7 +160,7 @@ class SpanTrainer:
         measures = task.measures(self._logits.flatten(0, 1), self._labels.flatten()).view(-1, *self._labels.shape)
         return torch.where(visited, measures, 0.0).to("cpu", torch.float64).sum(dim=2)
 
-    def _forward(self, clients: int, now: slice, table: NDArray[np.float64], gamma: Tensor) -> None:
+    def _forward(self, clients: int, now: slice, table: NDArray[np.float64], gamma: Tensor) -> Tensor:
         output = self._layers[0].inputs[:clients, now]
         for index, layer in enumerate(self._layers):
             inputs = F.relu(output) if index else output
@@ -172,14 +172,14 @@ class SpanTrainer:
                 products = inputs @ layer.inputs[:clients, before].mT + 1.0
                 output = torch.baddbmm(output, products * gamma[before], layer.gradients[:clients, before])
         self._logits[:clients, now] = output
+        return output
 
-    def _loss_gradient(self, clients: int, now: slice, weights: Tensor, task: Task) -> Tensor:
+    def _loss_gradient(self, output: Tensor, now: slice, weights: Tensor, task: Task) -> Tensor:
+        labels, weight = (part[: len(output), now].flatten() for part in (self._labels, weights))
         with torch.enable_grad():
-            logits = self._logits[:clients, now].requires_grad_()
-            losses = task.losses(logits.flatten(0, 1), self._labels[:clients, now].flatten())
-            weight = weights[:clients, now].flatten()
-            (gradient,) = torch.autograd.grad((losses * weight).sum(), logits)
-        return gradient
+            logits = output.flatten(0, 1).requires_grad_()
+            (gradient,) = torch.autograd.grad(task.losses(logits, labels) @ weight, logits)
+        return gradient.view_as(output)
 
     def _backward(self, clients: int, now: slice, gradient: Tensor, table: NDArray[np.float64], gamma: Tensor) -> None:
         for index, layer in reversed(list(enumerate(self._layers))):
