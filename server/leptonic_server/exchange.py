@@ -154,12 +154,12 @@ class Exchange:
         end, wait = refreshed + deadline, SHORTEST_WAIT
         while waiting.pending and judge.taken < wanted and (now := self._clock.now()) < end:
             progress = False
-            for message in self._grid.pull_messages(list(waiting.pending)):
+            for message in self._grid.pull_messages(waiting.pending):
                 request = waiting.pending.get(message.metadata.reply_to_message_id)
                 if request is None:
                     continue
                 if message.has_error() and waiting.is_one_of_many(request):
-                    del waiting.pending[message.metadata.reply_to_message_id]
+                    waiting.forget(message.metadata.reply_to_message_id)
                     continue
                 record = judge(message, request, full=judge.taken >= wanted)
                 asked.records[record.client] = record
@@ -238,6 +238,7 @@ class Waiting:
         self._grid, self._members, self._content, self._asked = grid, members, content, asked
         self._ttl = min(deadline, LONGEST_TTL) + EXPIRY_MARGIN
         self._nodes: dict[int, int] = {}
+        self._names: dict[int, list[str]] = {}
         self._forged: list[int] = []
         self.stale: list[str] = []
         self.pending: dict[str, Request] = {}
@@ -259,21 +260,26 @@ class Waiting:
             messages.append(Message(record, node, _TYPES[request.step], ttl=self._ttl, group_id=str(request.round)))
             reachable.append(request)
         if messages:
-            self.pending |= dict(zip(self._grid.push_messages(messages), reachable, strict=True))
+            for name, request in zip(self._grid.push_messages(messages), reachable, strict=True):
+                self.pending[name] = request
+                self._names.setdefault(request.client, []).append(name)
+
+    def forget(self, name: str) -> Request:
+        """Wait no more for a reply to this message."""
+        request = self.pending.pop(name)
+        self._names[request.client].remove(name)
+        return request
 
     def settle(self, answered: str) -> None:
         """Wait no more for the client that answered this message, under whatever names it was asked."""
-        for name in self._names(self.pending[answered]):
-            del self.pending[name]
-            if name != answered:
-                self.stale.append(name)
+        client = self.forget(answered).client
+        for name in list(self._names[client]):
+            self.forget(name)
+            self.stale.append(name)
 
     def is_one_of_many(self, request: Request) -> bool:
         """Whether this client was asked more than once, so that another message may still bring its answer."""
-        return len(self._names(request)) > 1
-
-    def _names(self, request: Request) -> list[str]:
-        return [name for name, asked in self.pending.items() if asked.client == request.client]
+        return len(self._names[request.client]) > 1
 
     def ask_again(self, request: Request) -> bool:
         """Ask a client anew whose message somebody else has answered; False after some times.
@@ -297,6 +303,4 @@ class Waiting:
         }
         if moved:
             self._grid.abandon(moved)
-            for name in moved:
-                del self.pending[name]
-            self.send(moved.values())
+            self.send([self.forget(name) for name in moved])
