@@ -99,14 +99,15 @@ def test_link_killed_in_a_round_is_started_again(tmp_path: Path) -> None:
 
 def test_simulation_interrupted_by_ctrl_c_is_resumed(tmp_path: Path) -> None:
     with federation(tmp_path, EXPERIMENT) as made:
-        running = made.start("simulate", "simulate", made.experiment, "--run-dir", tmp_path / "broken", "--json")
+        long = (made.experiment, "--set", "training.rounds=40")  # it must not end before it is interrupted
+        running = made.start("simulate", "simulate", *long, "--run-dir", tmp_path / "broken", "--json")
         wait_for(lambda: "round 2/" in running.stderr.read_text(), seconds=60, what="round 2")
         running.process.send_signal(signal.SIGINT)
         assert running.process.wait(timeout=30) == 130
         assert "--resume" in running.stderr.read_text()
-        again = ("simulate", made.experiment, "--run-dir", tmp_path / "broken", "--resume", "--json")
+        again = ("simulate", *long, "--run-dir", tmp_path / "broken", "--resume", "--json")
         resumed = last_json(leptonic(*again, cwd=tmp_path).stdout)
-        unbroken = made.simulate()
+        unbroken = made.simulate("--set", "training.rounds=40")
     assert resumed["model_sha256"] == unbroken["model_sha256"]
     lines = (tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 41
