@@ -8,28 +8,16 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
-    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.text import Text
 
 from leptonic.plain_text import plain
 from leptonic_server.outputs import Outputs
 from leptonic_server.store import ClientRecord, RoundRecord
 
 __all__ = ["RunListener"]
-
-
-class _Speed(ProgressColumn):
-    """Clients, or rounds, per second."""
-
-    def render(self, task: Task) -> Text:
-        """Of the last half minute."""
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.3g}/s")
 
 
 class RunListener:
@@ -48,7 +36,6 @@ class RunListener:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            _Speed(),
             TextColumn("{task.fields[note]}"),
             console=self._console,
             disable=quiet or not self._console.is_terminal,
