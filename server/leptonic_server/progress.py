@@ -1,5 +1,6 @@
 """Shows a run's progress on the terminal: rounds, the clients of this round, accuracy, time left."""
 
+import time
 from types import TracebackType
 from typing import Self
 
@@ -43,6 +44,7 @@ class RunListener:
         self._rounds = self._bars.add_task("rounds", total=rounds, completed=done, note="")
         self._clients = self._bars.add_task("clients", total=1, note="")
         self._total = rounds
+        self._answered, self._began = 0, time.monotonic()
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -66,6 +68,7 @@ class RunListener:
     def client_answered(self, record: ClientRecord) -> None:
         """Advance the clients' bar; say it when a client was not counted."""
         self._bars.advance(self._clients)
+        self._answered += 1
         if record.status != "counted":
             self.say(f"client {record.client}: {record.status}: {record.detail}")
 
@@ -76,7 +79,8 @@ class RunListener:
         if record.epsilon is not None:
             parts.append(f"epsilon {record.epsilon:.3g}")
         note = "  ".join(parts)
-        self._bars.update(self._rounds, completed=record.round, note=note)
+        speed = self._answered / (time.monotonic() - self._began)
+        self._bars.update(self._rounds, completed=record.round, note=f"{speed:.3g} clients/s  {note}")
         if not self._console.is_terminal and record.round:
             seconds = sum(record.seconds.values())
             counted = f"{record.survivors}/{record.cohort} clients"

@@ -25,11 +25,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def engine_for(clients: SimulatedClients, *, chosen: str | None, keep: Keep, say: Say) -> Engine:
+def engine_for(clients: SimulatedClients, *, rounds: int, chosen: str | None, keep: Keep, say: Say) -> Engine:
     """The engine of a run.
 
-    chosen: the engine with which the run began, when it is resumed. keep: is told the name of the engine that
-    is chosen, and why. say: is told in a line what was chosen, and why.
+    rounds: that are still to be run. chosen: the engine with which the run began, when it is resumed. keep: is told
+    the name of the engine that is chosen, and why. say: is told in a line what was chosen, and why.
     """
     experiment = clients.experiment
     wanted = experiment.simulation.engine
@@ -57,7 +57,7 @@ def engine_for(clients: SimulatedClients, *, chosen: str | None, keep: Keep, say
         list(candidates.values()),
         size=lambda request: steps_of(training, len(clients.data.rows[request.client])),
         wanted=federation.wanted,
-        requests=federation.invited * training.rounds,
+        requests=federation.invited * rounds,
         decided=decided,
     )
 

@@ -80,6 +80,7 @@ def _engine(clients: SimulatedClients, store: RunStore, listener: RunListener) -
         store.keep("engine", name)
         store.keep("engine's reason", why)
 
-    engine = engine_for(clients, chosen=store.note("engine"), keep=keep, say=listener.say)
+    rounds = clients.experiment.training.rounds - (store.last_round() or 0)
+    engine = engine_for(clients, rounds=rounds, chosen=store.note("engine"), keep=keep, say=listener.say)
     attack = attack_of(clients.experiment)
     return OmniscientEngine(engine, clients, attack) if attack and needs_the_honest(attack) else engine

@@ -31,7 +31,7 @@ def engine_of(made: Experiment, folder: Path, chosen: str | None = None) -> tupl
     said: list[str] = []
     kept: list[str] = []
     clients = SimulatedClients(made, folder, FederatedData.of(made))
-    engine = engine_for(clients, chosen=chosen, keep=lambda name, why: kept.append(name), say=said.append)
+    engine = engine_for(clients, rounds=2, chosen=chosen, keep=lambda name, why: kept.append(name), say=said.append)
     engine.close()
     clients.close()
     return engine, said, kept
