@@ -16,7 +16,7 @@ from leptonic.algorithms import Algorithm, algorithm_for
 from leptonic.data.catalogue import spec_of
 from leptonic.errors import DecodeError, ExperimentError
 from leptonic.experiment import Experiment, MeanRule
-from leptonic.integers import Lattice, add, from_fixed, to_fixed
+from leptonic.integers import METRIC_STEPS, Lattice, add, from_fixed, to_fixed
 from leptonic.tasks import task_for
 from leptonic.update import LocalUpdate, Mean, Vector
 
@@ -109,27 +109,45 @@ class Pipeline:
         if len(signed) and not -self.lattice.bound <= int(signed.min()) <= int(signed.max()) <= self.lattice.bound:
             raise DecodeError(f"a word beyond the lattice's bound of {self.lattice.bound}")
 
-    def decode(self, total: Contribution) -> Mean:
-        """The mean of the summed contributions. Raises DecodeError if the scalars cannot be a sum."""
+    def discounted(self, contribution: Contribution, share: float) -> Contribution:
+        """One client's contribution that counts ``share`` of its weight; its metric sums and counts stay whole.
+
+        share: in [0, 1], rounded to a multiple of 2^-20, at least one. Words are multiplied and rounded to the nearest
+        step, half to even, each contribution by itself: sums stay sums of integers, exact in any order. The error of
+        a word is half a step more. Whole weights are multiplied exactly, and a share of 1 changes no bit.
+        """
+        steps = max(1, round(share * METRIC_STEPS))
+        # At most 32 and 21 bits: the product is exact in float64.
+        words = np.rint(contribution.words.view(np.int32) * (steps / METRIC_STEPS)).astype(np.int32)
+        scalars = contribution.scalars.copy()
+        place = self._names.index("weight")
+        scalars[place] = round(int(scalars[place]) * steps / METRIC_STEPS)
+        return Contribution(words.view(np.uint32), scalars)
+
+    def decode(self, total: Contribution, *, discounted: bool = False) -> Mean:
+        """The mean of the summed contributions. Raises DecodeError if the scalars cannot be a sum.
+
+        discounted: some of them may count a part of their weight; every segment must be weighted.
+        """
         sums = self._sums(total)
-        self._check_bounds(sums)
+        self._check_bounds(sums, discounted=discounted)
         count, weight = sums["count"], sums["weight"]
         vectors: dict[str, Vector] = {}
         for index, segment in enumerate(self.algorithm.segments):
             words = total.words[index * self.size : (index + 1) * self.size]
-            divisor = weight / self.weight_cap if segment.weighted and self.weight_cap is not None else count
+            divisor = weight / (self.weight_cap or 1.0) if segment.weighted else count
             vectors[segment.name] = self.lattice.dequantise(words, divisor)
         return Mean(vectors=vectors, sums=sums, count=round(count))
 
     def _sums(self, total: Contribution) -> dict[str, float]:
         return dict(zip(self._names, from_fixed(total.scalars).tolist(), strict=True))
 
-    def _check_bounds(self, sums: Mapping[str, float]) -> None:
+    def _check_bounds(self, sums: Mapping[str, float], *, discounted: bool = False) -> None:
         count = sums["count"]
         if not (count.is_integer() and 1 <= count <= self.lattice.clients):
-            raise DecodeError(f"a sum over {count:g} clients, of {self.lattice.clients} invited")
+            raise DecodeError(f"a sum over {count:g} clients, of {self.lattice.clients} at most")
         if self.weight_cap is None:
-            heaviest, lightest = count, count
+            heaviest, lightest = count, 0.0 if discounted else count
         else:
             heaviest, lightest = count * self.weight_cap, 0.0
         if not lightest <= sums["weight"] <= heaviest or sums["weight"] == 0:
@@ -169,7 +187,7 @@ def pipeline_for(experiment: Experiment, size: int) -> Pipeline:
     training = tuple(f"train_{name}" for name in (*metrics, "examples")) if metrics else ()
     return Pipeline(
         algorithm=algorithm,
-        lattice=Lattice(range=rule.range, clients=experiment.federation.invited),
+        lattice=Lattice(range=rule.range, clients=experiment.summed),
         size=size,
         weight_cap=_weight_cap(experiment, rule) if isinstance(rule, MeanRule) else None,
         sum_names=(*algorithm.sums, *training),
