@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from leptonic.algorithms import Algorithm, algorithm_for
 from leptonic.data.catalogue import spec_of
-from leptonic.errors import DecodeError, ExperimentError
+from leptonic.errors import DecodeError, ExperimentError, RunError
 from leptonic.experiment import Experiment, MeanRule
-from leptonic.integers import METRIC_STEPS, Lattice, add, from_fixed, to_fixed
+from leptonic.integers import Lattice, add, from_fixed, to_fixed
 from leptonic.tasks import task_for
 from leptonic.update import LocalUpdate, Mean, Vector
 
@@ -110,44 +110,38 @@ class Pipeline:
             raise DecodeError(f"a word beyond the lattice's bound of {self.lattice.bound}")
 
     def discounted(self, contribution: Contribution, share: float) -> Contribution:
-        """One client's contribution that counts ``share`` of its weight; its metric sums and counts stay whole.
+        """One client's contribution with ``share`` in [0, 1] of its vectors; its weight and its sums stay whole.
 
-        share: in [0, 1], rounded to a multiple of 2^-20, at least one. Words are multiplied and rounded to the nearest
-        step, half to even, each contribution by itself: sums stay sums of integers, exact in any order. The error of
-        a word is half a step more. Whole weights are multiplied exactly, and a share of 1 changes no bit.
+        Its words are multiplied and rounded to the nearest step again, half to even, each contribution by itself: a
+        sum of them is one of integers, exact in any order. An entry's error is at most 1 / (2 scale) more, and a share
+        of 1 changes no bit.
         """
-        steps = max(1, round(share * METRIC_STEPS))
-        # At most 32 and 21 bits: the product is exact in float64.
-        words = np.rint(contribution.words.view(np.int32) * (steps / METRIC_STEPS)).astype(np.int32)
-        scalars = contribution.scalars.copy()
-        place = self._names.index("weight")
-        scalars[place] = round(int(scalars[place]) * steps / METRIC_STEPS)
-        return Contribution(words.view(np.uint32), scalars)
+        if not 0.0 <= share <= 1.0:
+            raise RunError(f"a contribution cannot be discounted to {share}: the share must be in [0, 1]")
+        words = np.rint(contribution.words.view(np.int32) * share).astype(np.int32)
+        return Contribution(words.view(np.uint32), contribution.scalars)
 
-    def decode(self, total: Contribution, *, discounted: bool = False) -> Mean:
-        """The mean of the summed contributions. Raises DecodeError if the scalars cannot be a sum.
-
-        discounted: some of them may count a part of their weight; every segment must be weighted.
-        """
+    def decode(self, total: Contribution) -> Mean:
+        """The mean of the summed contributions. Raises DecodeError if the scalars cannot be a sum."""
         sums = self._sums(total)
-        self._check_bounds(sums, discounted=discounted)
+        self._check_bounds(sums)
         count, weight = sums["count"], sums["weight"]
         vectors: dict[str, Vector] = {}
         for index, segment in enumerate(self.algorithm.segments):
             words = total.words[index * self.size : (index + 1) * self.size]
-            divisor = weight / (self.weight_cap or 1.0) if segment.weighted else count
+            divisor = weight / self.weight_cap if segment.weighted and self.weight_cap is not None else count
             vectors[segment.name] = self.lattice.dequantise(words, divisor)
         return Mean(vectors=vectors, sums=sums, count=round(count))
 
     def _sums(self, total: Contribution) -> dict[str, float]:
         return dict(zip(self._names, from_fixed(total.scalars).tolist(), strict=True))
 
-    def _check_bounds(self, sums: Mapping[str, float], *, discounted: bool = False) -> None:
+    def _check_bounds(self, sums: Mapping[str, float]) -> None:
         count = sums["count"]
         if not (count.is_integer() and 1 <= count <= self.lattice.clients):
             raise DecodeError(f"a sum over {count:g} clients, of {self.lattice.clients} at most")
         if self.weight_cap is None:
-            heaviest, lightest = count, 0.0 if discounted else count
+            heaviest, lightest = count, count
         else:
             heaviest, lightest = count * self.weight_cap, 0.0
         if not lightest <= sums["weight"] <= heaviest or sums["weight"] == 0:

@@ -150,7 +150,7 @@ class Asynchronous(Settings):
     """Steps of the server without rounds (FedBuff; Nguyen et al. 2022, arXiv 2106.06639).
 
     Clients begin one by one, each from the model of that moment; every ``buffer`` updates make one step, in which an
-    update that is s steps old counts (1 + s) ** -staleness_exponent of its weight (Xie et al. 2019, arXiv 1903.03934).
+    update that is s steps old is multiplied by (1 + s) ** -staleness_exponent (Xie et al. 2019, arXiv 1903.03934).
     """
 
     concurrency: PositiveInt = Field(description="clients that train at any time")

@@ -1,14 +1,14 @@
 """The coordinator of an asynchronous simulation: each step takes the next ``buffer`` updates, wherever they began.
 
 A step of the model is made of updates that began at its last version or at older ones. With s the staleness, the
-number of steps since an update's client was given the model, the change is the mean
+number of steps since an update's client was given the model, the change is
 
-    sum_i w_i (1 + s_i)^-a delta_i / sum_i w_i (1 + s_i)^-a,
+    sum_i w_i (1 + s_i)^-a delta_i / sum_i w_i,
 
-w_i as aggregation.weighting says. Nguyen et al. (arXiv 2106.06639) divide by the buffer's size instead, and so take
-smaller steps the older the updates are; (1 + s)^-a is the polynomial weight of Xie et al. (arXiv 1903.03934).
-The weight is applied to each encoded contribution, in integers (:meth:`leptonic.pipeline.Pipeline.discounted`), so
-that the sum is exact and does not depend on order; with a staleness of 0 it is that of a synchronous round.
+w_i as aggregation.weighting says: the older the updates, the smaller the step. Sources: Nguyen et al. 2022, arXiv
+2106.06639, Algorithm 1, with w_i = 1 and a = 1/2; the polynomial weight is that of Xie et al. 2019, arXiv 1903.03934.
+The words of each encoded contribution are multiplied by it and rounded (:meth:`leptonic.pipeline.Pipeline.discounted`),
+so that the sum is one of integers and does not depend on order; at staleness 0 it is that of a synchronous round.
 """
 
 import math
@@ -109,7 +109,7 @@ class AsynchronousCoordinator(Coordinator):
             with phases("collect"):
                 self._collect(arrivals, asked, total)
         with phases("aggregate"):
-            return asked, self._pipeline.decode(total, discounted=True)
+            return asked, self._pipeline.decode(total)
 
     def _arrivals(self, count: int, asked: Asked) -> list[Flight]:
         """The next so many whose updates are young enough; who comes in vain before them is recorded."""

@@ -115,8 +115,8 @@ def test_two_steps_on_a_tiny_model_are_those_by_hand(run: Run, tmp_path: Path) -
         moved, weights = np.zeros(models[0].size), 0.0
         for client in cohort:
             delta, examples = update(client, models[started[client]], started[client])
-            weight = examples / (1 + step - started[client])
-            moved, weights = moved + weight * delta.astype(np.float64), weights + weight
+            share = 1 / (1 + step - started[client])
+            moved, weights = moved + share * examples * delta.astype(np.float64), weights + examples
         if step == 1:
             # Everyone is through at once: the four begin anew together, after the second step.
             started = dict.fromkeys(range(4), 2)
