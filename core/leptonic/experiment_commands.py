@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from leptonic.experiment import Experiment
 
 __all__ = ["FileArgument", "SetOption", "app"]
 
@@ -46,15 +49,20 @@ def check(
     typer.echo(f"{file}: fine")
     typer.echo(f"  experiment  {experiment.name}, hash {experiment.hash[:16]}")
     typer.echo(f"  model       {experiment.model.name}, {layout.size:,} parameters")
-    typer.echo(
-        f"  federation  {federation.clients} clients, {federation.invited} invited per round, "
-        f"{federation.wanted} wanted, {federation.needed} needed"
-    )
+    typer.echo(f"  federation  {federation.clients} clients, {_asked(experiment)}")
     typer.echo(f"  training    {training.rounds} rounds of {work}, {experiment.algorithm.name}")
     if experiment.scenario is not None:
         parts = [name.replace("_", "-") for name, part in experiment.scenario if part is not None]
         typer.echo(f"  scenario    {', '.join(parts) or 'virtual time alone'}; in a simulation only")
     typer.echo(f"  update      {pipeline.encoded_length:,} bytes up per client and round")
+
+
+def _asked(experiment: "Experiment") -> str:
+    """How many of the clients are asked."""
+    federation = experiment.federation
+    if experiment.scenario and (settings := experiment.scenario.asynchronous):
+        return f"{settings.concurrency} training at any time, {settings.buffer} updates for a step"
+    return f"{federation.invited} invited per round, {federation.wanted} wanted, {federation.needed} needed"
 
 
 @app.command()

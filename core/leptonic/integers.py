@@ -34,7 +34,7 @@ class Lattice:
     """Multiples of 1 / scale between -range and +range, of which ``clients`` can be added without wrapping.
 
     range: largest absolute value of an update's entry; larger ones are clamped.
-    clients: how many updates may be added, that is, the clients invited to the round.
+    clients: how many updates may be added, that is, the clients invited to the round, or an asynchronous buffer.
     Raises ExperimentError if no such lattice exists.
     """
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from leptonic.algorithms import Algorithm, algorithm_for
 from leptonic.data.catalogue import spec_of
-from leptonic.errors import DecodeError, ExperimentError
+from leptonic.errors import DecodeError, ExperimentError, RunError
 from leptonic.experiment import Experiment, MeanRule
 from leptonic.integers import Lattice, add, from_fixed, to_fixed
 from leptonic.tasks import task_for
@@ -109,6 +109,18 @@ class Pipeline:
         if len(signed) and not -self.lattice.bound <= int(signed.min()) <= int(signed.max()) <= self.lattice.bound:
             raise DecodeError(f"a word beyond the lattice's bound of {self.lattice.bound}")
 
+    def discounted(self, contribution: Contribution, share: float) -> Contribution:
+        """One client's contribution with ``share`` in [0, 1] of its vectors; its weight and its sums stay whole.
+
+        Its words are multiplied and rounded to the nearest step again, half to even, each contribution by itself: a
+        sum of them is one of integers, exact in any order. An entry's error is at most 1 / (2 scale) more, and a share
+        of 1 changes no bit.
+        """
+        if not 0.0 <= share <= 1.0:
+            raise RunError(f"a contribution cannot be discounted to {share}: the share must be in [0, 1]")
+        words = np.rint(contribution.words.view(np.int32) * share).astype(np.int32)
+        return Contribution(words.view(np.uint32), contribution.scalars)
+
     def decode(self, total: Contribution) -> Mean:
         """The mean of the summed contributions. Raises DecodeError if the scalars cannot be a sum."""
         sums = self._sums(total)
@@ -127,7 +139,7 @@ class Pipeline:
     def _check_bounds(self, sums: Mapping[str, float]) -> None:
         count = sums["count"]
         if not (count.is_integer() and 1 <= count <= self.lattice.clients):
-            raise DecodeError(f"a sum over {count:g} clients, of {self.lattice.clients} invited")
+            raise DecodeError(f"a sum over {count:g} clients, of {self.lattice.clients} at most")
         if self.weight_cap is None:
             heaviest, lightest = count, count
         else:
@@ -169,7 +181,7 @@ def pipeline_for(experiment: Experiment, size: int) -> Pipeline:
     training = tuple(f"train_{name}" for name in (*metrics, "examples")) if metrics else ()
     return Pipeline(
         algorithm=algorithm,
-        lattice=Lattice(range=rule.range, clients=experiment.federation.invited),
+        lattice=Lattice(range=rule.range, clients=experiment.summed),
         size=size,
         weight_cap=_weight_cap(experiment, rule) if isinstance(rule, MeanRule) else None,
         sum_names=(*algorithm.sums, *training),

@@ -8,7 +8,7 @@ import numpy as np
 from leptonic import randomness
 from leptonic.experiment import Experiment
 
-__all__ = ["Members", "choose"]
+__all__ = ["Members", "choose", "others"]
 
 
 class Members(Protocol):
@@ -40,7 +40,7 @@ def choose(experiment: Experiment, round_number: int, online: Mapping[int, int],
     chosen = [client for client in drawn if client in online and client not in failed]
     if len(chosen) < federation.invited:
         fresh = lambda client: client in online and client not in failed  # noqa: E731
-        chosen += _others(draw, federation.clients, set(drawn), federation.invited - len(chosen), fresh)
+        chosen += others(draw, federation.clients, set(drawn), federation.invited - len(chosen), fresh)
     if len(chosen) < federation.wanted:
         chosen += _draw(draw, sorted(failed & online.keys()), federation.invited - len(chosen))
     return chosen
@@ -53,7 +53,7 @@ def _draw(draw: np.random.Generator, candidates: Sequence[int], count: int) -> l
     return [candidates[position] for position in draw.choice(len(candidates), size=count, replace=False)]
 
 
-def _others(
+def others(
     draw: np.random.Generator, clients: int, drawn: set[int], count: int, fresh: Callable[[int], bool]
 ) -> list[int]:
     """So many further clients that are ``fresh``, or all there are.

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leptonic.algorithms import algorithm_for
 from leptonic.errors import RunError
@@ -80,6 +81,8 @@ class Evaluated:
 class Coordinator:
     """Runs one experiment to its last round.
 
+    A simulation's asynchronous steps replace :meth:`_train`, and what a commit holds beside the state.
+
     deadline: seconds that a step waits, instead of the experiment's; a simulation without a scenario has none.
     patience: seconds that a round waits for members who were reachable before; with 0 it is enough that enough are.
     clock: of deadlines and patience, the machine's own unless given.
@@ -116,7 +119,7 @@ class Coordinator:
         """Continue from the last committed round to the last round of the experiment."""
         if self._store.last_round() is None:
             self._commit_first_model()
-        state = RoundState.from_vectors(self._store.vectors())
+        state = self._restored()
         for number in range((self._store.last_round() or 0) + 1, self._experiment.training.rounds + 1):
             state = self._round(number, state)
 
@@ -267,8 +270,16 @@ class Coordinator:
         )
         self._commit(record, RoundState.first(model, self._algorithm, self._optimizer), [])
 
+    def _restored(self) -> RoundState:
+        """The state of the last committed round."""
+        return RoundState.from_vectors(self._store.vectors())
+
+    def _kept(self, state: RoundState) -> Mapping[str, NDArray[Any]]:
+        """What is kept with a round, of which a resumed run restores the state."""
+        return state.vectors()
+
     def _commit(self, record: RoundRecord, state: RoundState, clients: list[ClientRecord]) -> None:
-        self._store.commit(record, state.vectors(), clients)
+        self._store.commit(record, self._kept(state), clients)
         self._listener.round_committed(record)
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.numpy
+from numpy.typing import NDArray
 
 from leptonic.errors import RunError
 from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
 from leptonic.files import write_atomic
-from leptonic.update import Vector
 
 __all__ = ["ClientRecord", "Member", "RoundRecord", "RunStore", "now"]
 
@@ -196,7 +196,7 @@ class RunStore:
         committed = [record.virtual_seconds or 0.0 for record in self.rounds()]
         return max([float(self.note(_VIRTUAL_SECONDS) or 0.0), *committed])
 
-    def commit(self, record: RoundRecord, vectors: Mapping[str, Vector], clients: list[ClientRecord]) -> None:
+    def commit(self, record: RoundRecord, vectors: Mapping[str, NDArray[Any]], clients: list[ClientRecord]) -> None:
         """Commit one round: its vectors, its record, and what became of its clients."""
         last = self.last_round()
         if last is not None and record.round <= last:
@@ -227,7 +227,7 @@ class RunStore:
         query = "SELECT coalesce(max(attempt), 0) FROM clients WHERE round = ?"
         return int(self._database.execute(query, (round_number,)).fetchone()[0])
 
-    def vectors(self) -> dict[str, Vector]:
+    def vectors(self) -> dict[str, NDArray[Any]]:
         """Model and server state of the last committed round. Raises RunError if the file is damaged."""
         name = self._one("SELECT vectors FROM rounds ORDER BY round DESC LIMIT 1")
         digest = self._one("SELECT sha256 FROM rounds ORDER BY round DESC LIMIT 1")

@@ -57,14 +57,14 @@ def engine_for(clients: SimulatedClients, *, rounds: int, chosen: str | None, ke
         list(candidates.values()),
         size=lambda request: steps_of(training, len(clients.data.rows[request.client])),
         wanted=federation.wanted,
-        requests=federation.invited * rounds,
+        requests=experiment.summed * rounds,
         decided=decided,
     )
 
 
 def _candidates(clients: SimulatedClients, workers: int) -> dict[str, Candidate]:
     """Every engine for these clients, cheap ones first."""
-    count = max(1, min(workers // clients.experiment.training.threads, clients.experiment.federation.invited))
+    count = max(1, min(workers // clients.experiment.training.threads, clients.experiment.summed))
     candidates = [
         Candidate("sequential", lambda: SequentialEngine(clients)),
         Candidate("batched", lambda: BatchedEngine(clients, threads=workers), at_once=8),

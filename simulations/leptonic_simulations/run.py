@@ -11,6 +11,8 @@ from leptonic_server.outputs import Outputs, Result
 from leptonic_server.progress import RunListener
 from leptonic_server.run_folder import open_run
 from leptonic_server.store import RunStore
+from leptonic_simulations.asynchronous.coordinator import AsynchronousCoordinator
+from leptonic_simulations.asynchronous.flights import Flights
 from leptonic_simulations.clients import FederatedData, SimulatedClients
 from leptonic_simulations.engines import engine_for
 from leptonic_simulations.grid import Engine, InProcessGrid
@@ -59,6 +61,8 @@ def _coordinator(
             listener=listener,
             deadline=math.inf,
         )
+    if experiment.scenario.asynchronous:
+        return _asynchronous(clients, store, engine, evaluator, listener)
     time = ScenarioTime(experiment.scenario, clients, start=store.virtual_seconds())
     grid = InProcessGrid(engine, experiment.federation.clients, time.schedule)
     return Coordinator(
@@ -70,6 +74,30 @@ def _coordinator(
         listener=listener,
         patience=0.0,
         clock=time.clock,
+    )
+
+
+def _asynchronous(
+    clients: SimulatedClients, store: RunStore, engine: Engine, evaluator: Evaluator, listener: RunListener
+) -> Coordinator:
+    """The coordinator of a scenario without rounds: its flights know when answers arrive, its grid is immediate."""
+    experiment, scenario = clients.experiment, clients.experiment.scenario
+    assert scenario is not None
+    assert scenario.asynchronous is not None
+    time = ScenarioTime(scenario, clients, start=store.virtual_seconds())
+    grid = InProcessGrid(engine, experiment.federation.clients)
+    everyone = Everyone(grid.get_node_ids())
+    return AsynchronousCoordinator(
+        experiment,
+        scenario.asynchronous,
+        store=store,
+        grid=grid,
+        members=everyone,
+        evaluator=evaluator,
+        listener=listener,
+        clock=time.clock,
+        flights=Flights(experiment, scenario.asynchronous, travel=time.journeys.from_version, clock=time.clock),
+        free=time.members(everyone),
     )
 
 

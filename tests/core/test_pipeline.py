@@ -101,6 +101,41 @@ def test_the_sum_is_bit_equal_in_any_order(updates: list[tuple[Vector, int]], or
     assert summed(pipe, parts).to_bytes() == forwards
 
 
+SHARES = st.lists(st.floats(0.0, 1.0), min_size=9, max_size=9)
+
+
+@given(updates=UPDATES, shares=SHARES, order=st.randoms(use_true_random=False), cap=st.sampled_from([CAP, None]))
+def test_the_mean_of_discounted_updates_is_exact_within_the_lattice_in_any_order(
+    updates: list[tuple[Vector, int]], shares: list[float], order: Random, cap: float | None
+) -> None:
+    pipe = pipeline(cap=cap)
+    parts = list(zip(updates, shares, strict=False))
+    encoded = [pipe.discounted(pipe.encode(update(vector, weight)), share) for (vector, weight), share in parts]
+    mean = pipe.decode(summed(pipe, encoded))
+    weights = [weight if cap else 1 for _, weight in updates]
+    exact = np.average([share * vector.astype(np.float64) for (vector, _), share in parts], axis=0, weights=weights)
+    # A step of rounding for each update: half by encoding, half by discounting.
+    assert_close(mean.vectors["model"], exact, len(updates) / pipe.lattice.scale * (cap or 1.0) / sum(weights))
+    order.shuffle(encoded)
+    assert pipe.decode(summed(pipe, encoded)).vectors["model"].tobytes() == mean.vectors["model"].tobytes()
+
+
+@pytest.mark.parametrize("cap", [CAP, None])
+def test_a_whole_share_changes_no_bit_and_sums_are_never_discounted(cap: float | None) -> None:
+    pipe = pipeline(cap=cap, sums=("loss",))
+    encoded = pipe.encode(update(np.linspace(-9, 9, SIZE, dtype=np.float32), 70.0, loss=2.5))
+    assert pipe.discounted(encoded, 1.0).to_bytes() == encoded.to_bytes()
+    half = pipe.decode(pipe.discounted(encoded, 0.5))
+    assert half.sums == pipe.decode(encoded).sums
+    with pytest.raises(RunError, match="must be in"):
+        pipe.discounted(encoded, 1.5)
+
+
+def test_the_lattice_of_an_asynchronous_step_has_room_for_its_buffer() -> None:
+    scenario = {"asynchronous": {"concurrency": 9, "buffer": 4}}
+    assert pipeline_for(experiment(scenario=scenario), 10).lattice.clients == 4
+
+
 def test_every_order_and_every_bracketing_of_four_gives_the_same_bits() -> None:
     pipe = pipeline()
     random = np.random.default_rng(0)

@@ -32,6 +32,9 @@ SCENARIOS: list[dict[str, Any]] = [
     {"liars": {"clients": [0, 1]}},
     {"liars": {"fraction": 0.2, "attack": {"name": "gaussian"}}},
     {"liars": {"fraction": 0.2, "attack": {"name": "a_little_is_enough", "z": 1.5}}},
+    {"asynchronous": {"concurrency": 5, "buffer": 2}},
+    {"asynchronous": {"concurrency": 5, "buffer": 2, "max_staleness": 3}},
+    {"asynchronous": {"concurrency": 5, "buffer": 2, "staleness_exponent": 0.0}},
 ]
 
 
@@ -55,11 +58,45 @@ def test_every_scenario_has_a_hash_of_its_own_and_round_trips() -> None:
         ({"liars": {"clients": list(range(10))}}, "all 10 clients lie"),
         ({"liars": {"fraction": 0.1, "attack": {"name": "sign_flop"}}}, "sign_flip"),
         ({"weather": {}}, "unknown key"),
+        ({"asynchronous": {"concurrency": 5}}, "buffer"),
+        ({"asynchronous": {"concurrency": 11, "buffer": 2}}, "asynchronous.concurrency = 11 is more than"),
+        ({"asynchronous": {"concurrency": 5, "buffer": 11}}, "asynchronous.buffer = 11 is more than"),
+        ({"asynchronous": {"concurrency": 5, "buffer": 2, "staleness_exponent": -1.0}}, "staleness_exponent"),
     ],
 )
 def test_a_wrong_scenario_is_refused(scenario: dict[str, Any], said: str) -> None:
     with pytest.raises(ExperimentError, match=said):
         made(**scenario)
+
+
+def test_the_hash_of_a_scenario_with_rounds_does_not_know_of_others() -> None:
+    assert "asynchronous" not in json.loads(made().canonical)["scenario"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"algorithm": {"name": "scaffold"}}, "control variates"),
+        ({"algorithm": {"name": "feddyn"}}, "dual variable"),
+        ({"algorithm": {"name": "fednova"}}, "local steps are normalised"),
+        ({"aggregation": {"rule": "median"}}, "use rule = 'mean'"),
+        ({"privacy": {"unit": "example", "epsilon": 8.0, "delta": 1e-5}}, "accounted by rounds"),
+        ({"federation": {"over_selection": 0.5}}, "there are no rounds to invite for"),
+        ({"federation": {"cohort": 5}}, "there are no rounds to invite for"),
+        ({"federation": {"minimum": 5}}, "there are no rounds to invite for"),
+    ],
+)
+def test_what_needs_rounds_is_refused_without_them(sections: dict[str, Any], said: str) -> None:
+    scenario = {"asynchronous": {"concurrency": 5, "buffer": 2}}
+    with pytest.raises(ExperimentError, match=said):
+        from_mapping({"name": "x", "scenario": scenario, **sections})
+
+
+@pytest.mark.parametrize("attack", ["a_little_is_enough", "inner_product"])
+def test_liars_who_know_a_round_need_one(attack: str) -> None:
+    liars = {"fraction": 0.1, "attack": {"name": attack}}
+    with pytest.raises(ExperimentError, match="has no rounds: choose another attack"):
+        made(liars=liars, asynchronous={"concurrency": 5, "buffer": 2})
 
 
 def test_an_attack_on_the_mean_needs_updates_of_the_model_alone() -> None:

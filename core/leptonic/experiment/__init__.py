@@ -40,6 +40,7 @@ from leptonic.experiment.privacy import Privacy
 from leptonic.experiment.running import Evaluation, Outputs, Simulation
 from leptonic.experiment.scenario import (
     ALittleIsEnough,
+    Asynchronous,
     Attack,
     Availability,
     DropOuts,
@@ -68,6 +69,7 @@ __all__ = [
     "ALittleIsEnough",
     "Aggregation",
     "Algorithm",
+    "Asynchronous",
     "Attack",
     "Availability",
     "CatalogueData",

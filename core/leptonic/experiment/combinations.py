@@ -14,7 +14,15 @@ __all__ = ["check"]
 
 def check(experiment: "Experiment") -> None:
     """Raises ValueError for the first combination that cannot work."""
-    for rule in (_federation_fits, _rule_fits, _privacy_fits, _evaluation_fits, _data_fits, _scenario_fits):
+    for rule in (
+        _federation_fits,
+        _rule_fits,
+        _privacy_fits,
+        _evaluation_fits,
+        _data_fits,
+        _liars_fit,
+        _asynchronous_fits,
+    ):
         rule(experiment)
 
 
@@ -89,7 +97,7 @@ def _data_fits(experiment: "Experiment") -> None:
         )
 
 
-def _scenario_fits(experiment: "Experiment") -> None:
+def _liars_fit(experiment: "Experiment") -> None:
     liars = experiment.scenario.liars if experiment.scenario else None
     clients = experiment.federation.clients
     if liars is None:
@@ -106,4 +114,51 @@ def _scenario_fits(experiment: "Experiment") -> None:
         raise ValueError(
             f"scenario.liars.attack.name = '{liars.attack.name}' is defined for updates of the model alone: "
             "use algorithm.name = 'fedavg' or 'fedprox'"
+        )
+
+
+def _asynchronous_fits(experiment: "Experiment") -> None:
+    scenario, federation = experiment.scenario, experiment.federation
+    settings = scenario.asynchronous if scenario else None
+    if scenario is None or settings is None:
+        return
+    for name, count in (("concurrency", settings.concurrency), ("buffer", settings.buffer)):
+        if count > federation.clients:
+            raise ValueError(
+                f"scenario.asynchronous.{name} = {count} is more than federation.clients = {federation.clients}: "
+                "a client trains once at a time, and gives one update to a step"
+            )
+    if federation.cohort is not None or federation.minimum is not None or federation.over_selection:
+        raise ValueError(
+            "scenario.asynchronous: there are no rounds to invite for; leave federation.cohort, minimum and "
+            "over_selection out, and set concurrency and buffer"
+        )
+    _sum_takes_stale_updates(experiment)
+    if scenario.liars and scenario.liars.attack.name in ("a_little_is_enough", "inner_product"):
+        raise ValueError(
+            f"scenario.liars.attack.name = '{scenario.liars.attack.name}' knows the honest updates of a round, and "
+            "scenario.asynchronous has no rounds: choose another attack"
+        )
+
+
+def _sum_takes_stale_updates(experiment: "Experiment") -> None:
+    """Updates of one step start from different models and count by their age."""
+    algorithm, rule = experiment.algorithm.name, experiment.aggregation.rule
+    if algorithm in ("scaffold", "feddyn", "fednova"):
+        why = {
+            "scaffold": "control variates are those of one round's common model",
+            "feddyn": "a client's dual variable is that of one round's common model",
+            "fednova": "local steps are normalised over the cohort of one round",
+        }[algorithm]
+        raise ValueError(
+            f"algorithm.name = '{algorithm}': {why}, and scenario.asynchronous has no rounds: use fedavg or fedprox"
+        )
+    if rule != "mean":
+        raise ValueError(
+            f"aggregation.rule = '{rule}' compares updates that start from the same model and count the same, which "
+            "those of scenario.asynchronous do not: use rule = 'mean'"
+        )
+    if experiment.privacy is not None:
+        raise ValueError(
+            "privacy: its guarantee is accounted by rounds, and scenario.asynchronous has none; leave one of them out"
         )

@@ -8,10 +8,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from leptonic.experiment.settings import NonNegativeFloat, PositiveFloat, Settings
+from leptonic.experiment.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 
 __all__ = [
     "ALittleIsEnough",
+    "Asynchronous",
     "Attack",
     "Availability",
     "DropOuts",
@@ -145,6 +146,21 @@ class Liars(Settings):
         return len(self.clients) if self.clients is not None else round((self.fraction or 0.0) * clients)
 
 
+class Asynchronous(Settings):
+    """Steps of the server without rounds (FedBuff; Nguyen et al. 2022, arXiv 2106.06639).
+
+    Clients begin one by one, each from the model of that moment; every ``buffer`` updates make one step, in which an
+    update that is s steps old is multiplied by (1 + s) ** -staleness_exponent (Xie et al. 2019, arXiv 1903.03934).
+    """
+
+    concurrency: PositiveInt = Field(description="clients that train at any time")
+    buffer: PositiveInt = Field(description="updates that make one step of the server")
+    staleness_exponent: NonNegativeFloat = Field(default=0.5, description="0: old updates count as much as new ones")
+    max_staleness: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="steps; older updates are dropped; default: none is"
+    )
+
+
 class Scenario(Settings):
     """What clients meet and do in a simulation; each part is optional. Any of it makes time virtual."""
 
@@ -152,3 +168,4 @@ class Scenario(Settings):
     stragglers: Stragglers | None = None
     drop_outs: DropOuts | None = None
     liars: Liars | None = None
+    asynchronous: Asynchronous | None = None

@@ -47,7 +47,11 @@ class Experiment(Settings):
 
         A scenario belongs to it where there is one; without one the content is a deployment's.
         """
-        left_out = {"outputs", "simulation"} | ({"scenario"} if self.scenario is None else set())
+        left_out: dict[str, bool | set[str]] = {"outputs": True, "simulation": True}
+        if self.scenario is None:
+            left_out["scenario"] = True
+        elif self.scenario.asynchronous is None:
+            left_out["scenario"] = {"asynchronous"}
         content = self.model_dump(mode="json", exclude=left_out)
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
@@ -55,6 +59,12 @@ class Experiment(Settings):
     def hash(self) -> str:
         """SHA-256 of :attr:`canonical`, hexadecimal."""
         return hashlib.sha256(self.canonical).hexdigest()
+
+    @property
+    def summed(self) -> int:
+        """The most updates that are summed for one step of the server."""
+        asynchronous = self.scenario.asynchronous if self.scenario else None
+        return asynchronous.buffer if asynchronous else self.federation.invited
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

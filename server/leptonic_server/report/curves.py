@@ -18,6 +18,9 @@ _UNITS = (("days", 86400.0), ("hours", 3600.0), ("min", 60.0), ("s", 1.0))
 _LEADS = {
     "accuracy": "The part of the examples that the model gets right.",
     "loss": "What training makes small: lower is better.",
+    "staleness_mean": "Server's steps since the counted clients were given the model, on average.",
+    "staleness_max": "Server's steps since the slowest counted client was given the model.",
+    "stale_dropped": "Updates older than scenario.asynchronous.max_staleness.",
 }
 
 
@@ -46,7 +49,7 @@ def _metrics(facts: Facts) -> Iterator[Markup]:
             Series("local training, mean", 3, _values(facts, name, lambda r: r.train)),
         ]
         yield line_chart(
-            f"{name.capitalize()} by round",
+            f"{name.replace('_', ' ').capitalize()} by round",
             _LEADS.get(name, "As the task sums it."),
             [one for one in series if one.points],
             shown=lambda value, name=name: measure(name, value),  # type: ignore[misc]

@@ -67,7 +67,7 @@ def rounds_table(facts: Facts) -> Markup:
         for title, group in groups
         for name in sorted({name for record in facts.rounds for name in getattr(record, group)})
     ]
-    heads = ["Round", *(f"{name.capitalize()}, {title}" for title, _, name in columns)]
+    heads = ["Round", *(f"{name.replace('_', ' ').capitalize()}, {title}" for title, _, name in columns)]
     heads += ["Counted", "Down, bytes", "Up, bytes", "Seconds", "Learning rate", "Model"]
     rows = [_round_row(record, [(group, name) for _, group, name in columns]) for record in rounds]
     note = (

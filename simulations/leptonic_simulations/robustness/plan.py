@@ -77,6 +77,8 @@ def plan_of(base: Experiment, rules: tuple[str, ...], attacks: tuple[str, ...]) 
             "evaluation: what a rule survives is measured on the server's test data; "
             "set evaluation.on = ['server'], and data.test_path with data of one's own"
         )
+    if base.scenario and base.scenario.asynchronous:
+        raise ExperimentError("scenario.asynchronous: rules are compared by rounds, which it has none of; leave it out")
     liars = base.scenario.liars if base.scenario and base.scenario.liars else USUAL_LIARS
     count = liars.count(base.federation.clients)
     if not count:

@@ -13,7 +13,7 @@ import numpy as np
 
 from leptonic import randomness
 from leptonic.experiment import Experiment, Stragglers
-from leptonic.wire import Request
+from leptonic.wire import Payload, Request
 from leptonic_client.data import steps_of
 from leptonic_client.training import LocalTrainer
 
@@ -47,6 +47,21 @@ class Journeys:
         """The journey of the answer to a request."""
         seconds = self._seconds(request, self._stragglers) if self._stragglers else 0.0
         return Journey(seconds, self._fate(request))
+
+    def from_version(self, client: int, version: int, attempt: int) -> Journey:
+        """The journey of an update that begins at a version of the model, where there are no rounds."""
+        payload = Payload(kind="memory", length=4 * self._trainer.layout.size)
+        return self.of(
+            Request(
+                run="planned",
+                experiment=self._experiment.hash,
+                round=version + 1,
+                step="train",
+                attempt=attempt,
+                client=client,
+                payload=payload,
+            )
+        )
 
     def speeds(self, client: int) -> tuple[float, float]:
         """A client's training examples and bytes per second."""

@@ -19,8 +19,8 @@ class ScenarioTime:
         rows, experiment = clients.data.rows, clients.experiment
         self._scenario, self._seed = scenario, experiment.seed
         self.clock = VirtualClock(start)
-        journeys = Journeys(clients.trainer, lambda client: len(rows[client]))
-        self.schedule = Timetable(experiment.federation, self.clock, journeys.of)
+        self.journeys = Journeys(clients.trainer, lambda client: len(rows[client]))
+        self.schedule = Timetable(experiment.federation, self.clock, self.journeys.of)
         self.clock.follow(self.schedule.next_event)
 
     def members(self, everyone: Everyone) -> Members:

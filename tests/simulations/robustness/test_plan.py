@@ -89,6 +89,7 @@ def test_an_attack_that_only_repeats_the_mean_is_said() -> None:
         ({"attacks": ("none",)}, "--attacks: none"),
         ({"evaluation": {"on": []}}, "evaluation.on"),
         ({"federation": {"clients": 2}}, "nobody of 2 clients lies"),
+        ({"scenario": {"asynchronous": {"concurrency": 2, "buffer": 2}}}, "compared by rounds"),
         ({"federation": {"clients": 2}, "scenario": {"liars": {"fraction": 0.5}}}, "against none: .* needs"),
         ({"algorithm": {"name": "scaffold"}}, "needs exact sums"),
     ],
