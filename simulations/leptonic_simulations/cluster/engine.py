@@ -7,11 +7,14 @@ by one, as from the processes engine, and in the order of the requests where tha
 
 import heapq
 import json
+import os
 import secrets
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,7 +119,14 @@ class RayEngine:
 
     def _started(self, count: int) -> list[Any]:
         """New workers that are ready. Raises what is wrong with a setting, or RunError."""
-        options = {"num_cpus": self._training.threads, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
+        # What this process can import (an own model, say), the worker must find as well, if it is there.
+        paths = os.pathsep.join([*(path or str(Path.cwd()) for path in sys.path), "${PYTHONPATH}"])
+        options = {
+            "num_cpus": self._training.threads,
+            "max_restarts": 0,
+            "scheduling_strategy": "SPREAD",
+            "runtime_env": {"env_vars": {"PYTHONPATH": paths}},
+        }
         made = [self._ray.remote(ClusterWorker).options(**options).remote() for _ in range(count)]
         try:
             self._ray.get([worker.begin.remote(*self._begin) for worker in made], timeout=START)
