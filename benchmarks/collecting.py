@@ -106,7 +106,7 @@ def coordinate(address: str, clients: int, parameters: int, folder: Path, *, aft
 
     def take(client: int, buffer: bytes | memoryview) -> None:
         contribution = pipeline.from_bytes(buffer)
-        pipeline.check_single(contribution)
+        pipeline.check(contribution)
         total.add(client, contribution)
 
     started = time.perf_counter()

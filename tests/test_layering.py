@@ -37,7 +37,7 @@ MAY_TOUCH_FLOWERS_INTERNALS = {
     "simulations/leptonic_simulations/grid.py",
     "simulations/leptonic_simulations/flower_apps/grid.py",
 }
-HEAVY = ("torch", "opacus", "flwr", "matplotlib", "pandas", "optuna")
+HEAVY = ("torch", "opacus", "flwr", "matplotlib", "pandas", "optuna", "ray")
 ENTRY_POINTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
     "entry-points"
 ]["leptonic.commands"]

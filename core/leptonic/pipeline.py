@@ -95,19 +95,19 @@ class Pipeline:
             scalars=to_fixed([1.0, weight, float(clamped), capped, *sums]),
         )
 
-    def check_single(self, contribution: Contribution) -> None:
-        """Raise DecodeError unless this can be one client's contribution: what a server in the clear can see.
+    def check(self, contribution: Contribution, *, clients: int = 1) -> None:
+        """Raise DecodeError unless so many clients can have contributed this: what a server in the clear can see.
 
         A client that lies about its weight within the cap, or about its metrics, is not found here.
         """
         sums = self._sums(contribution)
-        if sums["count"] != 1:
-            raise DecodeError(f"one client's contribution counts {sums['count']:g} clients")
+        if sums["count"] != clients:
+            raise DecodeError(f"the contribution of {clients} clients counts {sums['count']:g}")
         self._check_bounds(sums)
-        signed = contribution.words.view(np.int32)
+        signed, bound = contribution.words.view(np.int32), clients * self.lattice.bound
         # One pass, no copy; the smallest of -2^31 has no absolute value among words.
-        if len(signed) and not -self.lattice.bound <= int(signed.min()) <= int(signed.max()) <= self.lattice.bound:
-            raise DecodeError(f"a word beyond the lattice's bound of {self.lattice.bound}")
+        if len(signed) and not -bound <= int(signed.min()) <= int(signed.max()) <= bound:
+            raise DecodeError(f"a word beyond the lattice's bound of {bound}")
 
     def discounted(self, contribution: Contribution, share: float) -> Contribution:
         """One client's contribution with ``share`` in [0, 1] of its vectors; its weight and its sums stay whole.

@@ -94,6 +94,7 @@ class Reply(_Header):
     """What a client answers; names the request it answers by its numbers.
 
     key: the client's Ed25519 public key, hexadecimal. seconds: of local work. epsilon: spent so far in this run.
+    carried_by: in a simulation, the client whose payload is a sum that holds this one's contribution too; never signed.
     """
 
     status: Literal["done", "refused", "failed"]
@@ -102,6 +103,7 @@ class Reply(_Header):
     detail: Annotated[str, Field(max_length=4096)] = ""
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    carried_by: Annotated[int, Field(ge=0, lt=2**31)] | None = None
 
     def answers(self, request: Request) -> bool:
         """Whether this reply names exactly that request."""

@@ -163,6 +163,8 @@ class Coordinator:
                 wanted=federation.wanted,
                 deadline=self._deadline,
                 take=lambda client, buffer: self._take(total, client, buffer),
+                # A robust rule must see each client's own.
+                take_sum=None if self._rule else lambda *carried: self._take(total, *carried),
                 on_client=self._listener.client_answered,
             )
         if len(asked.counted) < federation.needed:
@@ -170,9 +172,9 @@ class Coordinator:
         with phases("aggregate"):
             return asked, total.result()
 
-    def _take(self, total: Accumulator, client: int, buffer: bytes | memoryview) -> None:
+    def _take(self, total: Accumulator, client: int, buffer: bytes | memoryview, clients: int = 1) -> None:
         contribution = self._pipeline.from_bytes(buffer)
-        self._pipeline.check_single(contribution)
+        self._pipeline.check(contribution, clients=clients)
         total.add(client, contribution)
 
     def _finish(

@@ -5,26 +5,14 @@ with the bytes it had sent. A client's error is recorded, and the step goes on.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from flwr.app import Message, MessageType
 
-from leptonic.errors import BadSignature, DecodeError, ProtocolError
-from leptonic.wire import (
-    Payload,
-    PayloadStore,
-    Reply,
-    Request,
-    Step,
-    inline,
-    pack,
-    record_bytes,
-    unpack,
-    verify,
-)
+from leptonic.wire import PayloadStore, Request, Step, inline, pack, record_bytes
 from leptonic_server.clock import Clock, RealClock
 from leptonic_server.cohort import Members
+from leptonic_server.judge import Asked, Judge, Take, TakeSum
 from leptonic_server.store import ClientRecord
 
 __all__ = ["Asked", "Exchange", "RoundGrid"]
@@ -45,9 +33,6 @@ _TYPES: Mapping[Step, str] = {
     "evaluate": MessageType.EVALUATE,
     "end": MessageType.QUERY,
 }
-
-Take = Callable[[int, bytes | memoryview], None]
-"""Adds a client's payload, whole or not at all; may raise ProtocolError."""
 
 
 class RoundGrid(Protocol):
@@ -71,20 +56,6 @@ class RoundGrid(Protocol):
         ...
 
 
-@dataclass
-class Asked:
-    """What became of the clients of one step, and the bytes that travelled, headers included."""
-
-    records: dict[int, ClientRecord] = field(default_factory=dict)
-    bytes_down: int = 0
-    bytes_up: int = 0
-
-    @property
-    def counted(self) -> list[int]:
-        """Clients whose contribution was taken."""
-        return [record.client for record in self.records.values() if record.status == "counted"]
-
-
 class Exchange:
     """Asks clients of one run over a grid. clock: of the deadlines, the machine's own unless given."""
 
@@ -106,12 +77,14 @@ class Exchange:
         wanted: int,
         deadline: float,
         take: Take,
+        take_sum: TakeSum | None = None,
         on_client: Callable[[ClientRecord], None] = lambda _: None,
         counted: Mapping[int, int] | None = None,
     ) -> Asked:
         """Ask the cohort, until ``wanted`` are taken, all have answered, or ``deadline`` seconds are over.
 
         content: the payload for all of them. expected: bytes that each of them must answer.
+        take_sum: where an unsigned reply may carry other clients' contributions in its own, as in a simulation.
         counted: the last counted round of each client that had one.
         """
         payloads = self._grid.payloads
@@ -133,7 +106,7 @@ class Exchange:
         waiting = Waiting(self._grid, self._members, content, deadline, asked)
         try:
             waiting.send(requests)
-            judge = Judge(self._grid.payloads, self._members, asked, expected, take)
+            judge = Judge(payloads, self._members, asked, expected=expected, take=take, take_sum=take_sum)
             self._collect(waiting, asked, judge, wanted=wanted, deadline=deadline, on_client=on_client)
         finally:
             self._grid.abandon([*waiting.pending, *waiting.stale])
@@ -161,13 +134,14 @@ class Exchange:
                 if message.has_error() and waiting.is_one_of_many(request):
                     waiting.forget(message.metadata.reply_to_message_id)
                     continue
-                record = judge(message, request, full=judge.taken >= wanted)
-                asked.records[record.client] = record
+                records = judge(message, request, full=judge.taken >= wanted)
+                asked.note(records)
                 progress = True
                 if judge.forged and waiting.ask_again(request):
                     continue
                 waiting.settle(message.metadata.reply_to_message_id)
-                on_client(record)
+                for record in records:
+                    on_client(record)
             if progress:
                 wait = SHORTEST_WAIT
                 continue
@@ -176,59 +150,9 @@ class Exchange:
                 refreshed = now
             self._clock.pause(wait, until=end)
             wait = min(LONGEST_WAIT, wait * 1.3)
+        asked.note(judge.left())
         for request in waiting.pending.values():
             asked.records.setdefault(request.client, ClientRecord(request.client, "late"))
-
-
-class Judge:
-    """Decides what a reply is worth, and has its payload taken."""
-
-    def __init__(self, payloads: PayloadStore, members: Members, asked: Asked, expected: int, take: Take) -> None:
-        self._payloads, self._members, self._asked = payloads, members, asked
-        self._expected, self._take = expected, take
-        self.taken = 0
-        self.forged = False
-
-    def __call__(self, message: Message, request: Request, *, full: bool) -> ClientRecord:
-        """The record of a reply. full: no more are wanted. ``forged`` then says if it was not the client's."""
-        client, self.forged = request.client, False
-        if message.has_error():
-            return ClientRecord(client, "lost", message.error.reason or "the link lost the message")
-        try:
-            self._asked.bytes_up += record_bytes(message.content)
-            reply, content = self._open(message, request)
-        except BadSignature as error:
-            self.forged = True
-            return ClientRecord(client, "invalid", f"BadSignature: {error}")
-        except ProtocolError as error:
-            return ClientRecord(client, "invalid", f"{type(error).__name__}: {error}")
-        if reply.status != "done" or full:
-            status = reply.status if reply.status != "done" else "late"
-            return ClientRecord(client, status, reply.detail, reply.seconds, reply.epsilon)
-        try:
-            self._take(client, self._content(reply.payload, content))
-        except ProtocolError as error:
-            return ClientRecord(client, "invalid", f"{type(error).__name__}: {error}", reply.seconds, reply.epsilon)
-        self.taken += 1
-        return ClientRecord(client, "counted", reply.detail, reply.seconds, reply.epsilon)
-
-    def _open(self, message: Message, request: Request) -> tuple[Reply, bytes]:
-        key = self._members.key(request.client)
-        if key is not None:
-            verify(message.content, key, self._members.name(request.client))
-        reply, content = unpack(message.content, Reply)
-        if not reply.answers(request):
-            raise DecodeError("the reply names another request than the one it came for")
-        return reply, content
-
-    def _content(self, payload: Payload, content: bytes) -> bytes | memoryview:
-        """The payload, which is not fetched unless it has the length that it must have."""
-        if payload.length != self._expected:
-            raise DecodeError(f"a payload of {payload.length} bytes, expected {self._expected}")
-        if payload.kind == "inline":
-            return content
-        self._asked.bytes_up += payload.length
-        return self._payloads.get(payload)
 
 
 class Waiting:

@@ -10,12 +10,14 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from leptonic.data.catalogue import spec_of
 from leptonic.data.describe import label_counts
 from leptonic.data.experiment_data import client_rows, training_examples
+from leptonic.data.partition import partition
 from leptonic.errors import DataError
 from leptonic.experiment import Experiment, LabelFlip
 from leptonic.tasks import task_for
@@ -49,6 +51,28 @@ class FederatedData:
         examples, spec = training_examples(experiment), spec_of(experiment.data)
         task_for(experiment.task, spec).check(examples, "training data")
         return cls(*examples.tensors(spec), client_rows(experiment, examples))
+
+    @classmethod
+    def of_arrays(
+        cls,
+        experiment: Experiment,
+        features: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        packed: tuple[NDArray[np.intp], NDArray[np.intp]] | None,
+    ) -> "FederatedData":
+        """The data of another process, by the arrays that they share. packed: as :meth:`packed_rows` gives it."""
+        tensors = torch.from_numpy(features), torch.from_numpy(labels)
+        if packed is not None:
+            return cls(*tensors, np.split(packed[0], packed[1][:-1]))
+        federation = experiment.federation
+        own = partition(federation.partition, labels, None, count=federation.clients, seed=experiment.seed)
+        return cls(*tensors, own)
+
+    def packed_rows(self) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
+        """All clients' rows, one after another, and where each client's end; None where each draws its own."""
+        if not isinstance(self.rows, list):
+            return None
+        return np.concatenate(self.rows), np.cumsum([len(rows) for rows in self.rows])
 
     def label_counts(self, classes: int) -> NDArray[np.int64]:
         """Examples of each class, (clients, classes), of the first clients."""

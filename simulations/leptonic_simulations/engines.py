@@ -7,6 +7,7 @@ from leptonic_client.data import steps_of
 from leptonic_simulations.automatic import AutomaticEngine, Candidate
 from leptonic_simulations.batched import BatchedEngine, unbatchable
 from leptonic_simulations.clients import SimulatedClients
+from leptonic_simulations.cluster import RayEngine
 from leptonic_simulations.grid import Engine
 from leptonic_simulations.processes import ProcessesEngine
 from leptonic_simulations.sequential import SequentialEngine
@@ -33,6 +34,8 @@ def engine_for(clients: SimulatedClients, *, rounds: int, chosen: str | None, ke
     """
     experiment = clients.experiment
     wanted = experiment.simulation.engine
+    if wanted == "ray":
+        return RayEngine(clients, cores=cores())
     candidates = _candidates(clients, experiment.simulation.workers or cores())
     reason = unbatchable(clients.trainer) if wanted in ("auto", "batched") else "its bits are not a deployment's"
     if reason is not None:

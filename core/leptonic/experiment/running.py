@@ -29,12 +29,13 @@ class Outputs(Settings):
 class Simulation(Settings):
     """How a simulation executes. Not part of the experiment's hash."""
 
-    engine: Literal["exact", "auto", "sequential", "batched", "processes"] = Field(
+    engine: Literal["exact", "auto", "sequential", "batched", "processes", "ray"] = Field(
         default="exact",
         description="auto: the fastest on the first clients; exact: the fastest of those that give a deployment's bits",
     )
     workers: PositiveInt | None = Field(
-        default=None, description="processes, or threads of the batched engine; default: the cores at hand"
+        default=None,
+        description="processes of the machine or of the cluster, or threads of the batched engine; default: its cores",
     )
     seeded_noise: bool = Field(
         default=False,

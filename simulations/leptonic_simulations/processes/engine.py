@@ -117,10 +117,8 @@ class ProcessesEngine:
         return shared
 
     def _share_rows(self, data: FederatedData) -> tuple[SharedArray, SharedArray] | None:
-        if not isinstance(data.rows, list):
-            return None
-        ends = np.cumsum([len(rows) for rows in data.rows])
-        return self._share(np.concatenate(data.rows)), self._share(ends)
+        packed = data.packed_rows()
+        return None if packed is None else (self._share(packed[0]), self._share(packed[1]))
 
     def _size(self, request: Request) -> int:
         return len(self._data.rows[request.client])

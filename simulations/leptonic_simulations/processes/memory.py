@@ -3,6 +3,7 @@
 import mmap
 import os
 import tempfile
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def share(array: NDArray[np.generic]) -> tuple[SharedArray, SharedBytes]:
     return SharedArray(descriptor=memory.descriptor, shape=list(array.shape), dtype=array.dtype.str), memory
 
 
-def attach(shared: SharedArray) -> NDArray[np.generic]:
+def attach(shared: SharedArray) -> NDArray[Any]:
     """The array of another process; as long as it lives, so does the memory."""
     dtype = np.dtype(shared.dtype)
     memory = SharedBytes(int(np.prod(shared.shape, dtype=np.int64)) * dtype.itemsize, shared.descriptor)

@@ -16,11 +16,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO
 
-import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict
 
-from leptonic.data.partition import partition
 from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
 from leptonic.wire import Reply, Request
@@ -102,10 +99,6 @@ def _work(clients: SimulatedClients, begin: Begin, lines: Iterator[bytes], repli
 
 
 def _data(begin: Begin, experiment: Experiment) -> FederatedData:
-    features, labels = torch.from_numpy(attach(begin.features)), attach(begin.labels).astype(np.int64, copy=False)
-    if begin.rows is not None:
-        rows, ends = (attach(array) for array in begin.rows)
-        return FederatedData(features, torch.from_numpy(labels), np.split(rows, ends[:-1]))
-    federation = experiment.federation
-    own = partition(federation.partition, labels, None, count=federation.clients, seed=experiment.seed)
-    return FederatedData(features, torch.from_numpy(labels), own)
+    features, labels = attach(begin.features), attach(begin.labels)
+    packed = (attach(begin.rows[0]), attach(begin.rows[1])) if begin.rows else None
+    return FederatedData.of_arrays(experiment, features, labels, packed)
