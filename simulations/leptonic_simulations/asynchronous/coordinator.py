@@ -147,7 +147,7 @@ class AsynchronousCoordinator(Coordinator):
 
         def take(_: int, buffer: bytes | memoryview) -> None:
             contribution = self._pipeline.from_bytes(buffer)
-            self._pipeline.check_single(contribution)
+            self._pipeline.check(contribution)
             total.add(self._pipeline.discounted(contribution, share))
             self._seen.staleness.append(staleness)
 
