@@ -80,8 +80,7 @@ def private_steps(
             samples = gradients_of(stack.parameters, gathered(features, chosen), gathered(labels, chosen))
             sums = _clipped_sums(samples, drawn[step, :clients], clip_norm)
             gradients = _released(sums, [_protection(work) for work in works[:clients]], clip_norm, stack.pieces)
-            correct(gradients)
-            for parameter, gradient in zip(stack.parameters, gradients, strict=True):
+            for parameter, gradient in zip(stack.parameters, correct(gradients), strict=True):
                 parameter.grad = gradient.to(parameter)
             optimizer.step()
 

@@ -16,6 +16,8 @@ from leptonic_simulations.clients import FederatedData, SimulatedClients
 from leptonic_simulations.sequential import SequentialEngine
 
 PRIVACY = {"unit": "example", "epsilon": 20.0, "delta": 1e-4, "clip_norm": 0.5}
+SCALARS = 8 * 4
+"""Bytes of count, weight, clamped and capped, behind the words of the model."""
 SEEDED = {"engine": "sequential", "seeded_noise": True}
 TRAINING = {"rounds": 2, "local_steps": 3, "batch_size": 16, "learning_rate": 0.1}
 
@@ -35,7 +37,7 @@ def both(made: Experiment, folder: Path) -> list[dict[int, tuple[Reply, bytes]]]
     for name, make in (("alone", SequentialEngine), ("together", lambda clients: BatchedEngine(clients, threads=1))):
         clients = SimulatedClients(made, folder / name, FederatedData.of(made))
         start = parameters.to_vector(clients.trainer.model)
-        vectors = [start] + [np.full_like(start, 0.01) for _ in clients.trainer.algorithm.broadcast]
+        vectors = [start] + [np.full_like(start, 0.5) for _ in clients.trainer.algorithm.broadcast]
         found.append(answers(make(clients), made, np.concatenate(vectors).tobytes()))
         clients.close()
     return found
@@ -48,9 +50,10 @@ def both(made: Experiment, folder: Path) -> list[dict[int, tuple[Reply, bytes]]]
         {"model": {"name": "mlp", "hidden": [8]}, "training": {**TRAINING, "momentum": 0.5, "weight_decay": 0.01}},
         {"model": {"name": "cnn", "channels": [2, 4], "hidden": 8}},
         {"algorithm": {"name": "scaffold"}},
+        {"algorithm": {"name": "fedprox", "mu": 50.0}},
         {"federation": {"clients": 3, "partition": {"scheme": "quantity", "alpha": 2.0, "minimum_examples": 40}}},
     ],
-    ids=["logistic", "momentum", "cnn", "scaffold", "unequal"],
+    ids=["logistic", "momentum", "cnn", "scaffold", "fedprox", "unequal"],
 )
 def test_with_the_same_noise_each_client_sends_the_same(tmp_path: Path, sections: dict[str, Any]) -> None:
     made = experiment(**{"privacy": PRIVACY, "simulation": SEEDED, "training": TRAINING, **sections})
@@ -59,7 +62,8 @@ def test_with_the_same_noise_each_client_sends_the_same(tmp_path: Path, sections
     for client, (reply, answer) in alone.items():
         assert reply.status == together[client][0].status == "done"
         assert reply.epsilon == together[client][0].epsilon
-        words, others = (np.frombuffer(a, "<i4").astype(float) for a in (answer, together[client][1]))
+        assert answer[-SCALARS:] == together[client][1][-SCALARS:]
+        words, others = (np.frombuffer(a[:-SCALARS], "<i4").astype(float) for a in (answer, together[client][1]))
         # Rounding to the lattice of the noise may fall to either side where the sums differ in their last bit.
         assert np.abs(words - others).max() <= 2e-3 * np.abs(words).max()
 
