@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from leptonic.errors import PrivacyError
-from leptonic.privacy.clipping import clip_factors
+from leptonic.privacy.clipping import clipped_sums
 from leptonic.privacy.engine import PoissonSampler
 from leptonic.privacy.noise import noised
 from leptonic.tasks import Task
@@ -21,9 +21,6 @@ from leptonic_simulations.batched.schedule import Schedule
 from leptonic_simulations.batched.stack import Forward, Pieces, Stack, StackCorrector
 
 __all__ = ["PerExample", "private_schedule", "private_steps"]
-
-SUM_BLOCK = 32
-"""Examples whose clipped gradients are added in float32 before they enter a float64 sum."""
 
 
 def private_schedule(works: Sequence[LocalWork]) -> Schedule:
@@ -72,31 +69,23 @@ def private_steps(
     if experiment.privacy is None:
         raise PrivacyError("private steps without [privacy]")
     clip_norm = experiment.privacy.clip_norm
-    rows, drawn = plan.rows.to(device), plan.weights.to(device) > 0
+    rows, drawn = plan.rows.to(device), (plan.weights > 0).sum(dim=2).tolist()
     for steps, clients in plan.phases():
         optimizer = stack.take(clients, experiment.training, trainer.rate(works[0]))
         for step in steps:
             chosen = rows[step, :clients]
             samples = gradients_of(stack.parameters, gathered(features, chosen), gathered(labels, chosen))
-            sums = _clipped_sums(samples, drawn[step, :clients], clip_norm)
+            sums = _clipped_sums(samples, drawn[step][:clients], clip_norm)
             gradients = _released(sums, [_protection(work) for work in works[:clients]], clip_norm, stack.pieces)
             for parameter, gradient in zip(stack.parameters, correct(gradients), strict=True):
                 parameter.grad = gradient.to(parameter)
             optimizer.step()
 
 
-def _clipped_sums(samples: Sequence[Tensor], drawn: Tensor, clip_norm: float) -> list[Tensor]:
-    """Each client's sum of clipped gradients, (k, *shape) float64; see leptonic.privacy.clipping."""
-    factors = clip_factors([sample.flatten(0, 1) for sample in samples], clip_norm).view_as(drawn)
-    factors = torch.where(drawn, factors, 0.0)
-    sums = []
-    for sample in samples:
-        if not bool((factors > 0).all()):
-            left_out = (factors == 0).view(*factors.shape, *[1] * (sample.ndim - 2))
-            sample = sample.masked_fill(left_out, 0.0)
-        blocks = zip(sample.split(SUM_BLOCK, dim=1), factors.split(SUM_BLOCK, dim=1), strict=True)
-        sums.append(torch.stack([torch.einsum("kn,kn...->k...", f, s).double() for s, f in blocks]).sum(dim=0))
-    return sums
+def _clipped_sums(samples: Sequence[Tensor], drawn: Sequence[int], clip_norm: float) -> list[Tensor]:
+    """Each client's sum of clipped gradients, (k, *shape) float64. drawn: of each client, the first so many count."""
+    own = [clipped_sums([sample[k, :count] for sample in samples], clip_norm) for k, count in enumerate(drawn)]
+    return [torch.stack(sums) for sums in zip(*own, strict=True)]
 
 
 def _released(
