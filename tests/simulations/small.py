@@ -1,13 +1,17 @@
 """Tiny simulations: digits, logistic regression, three clients, two rounds."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
+from leptonic_server.outputs import Result
 
 torch.set_num_threads(1)
+
+Run = Callable[..., Result]
 
 TRAINING = {"rounds": 2, "local_steps": 3, "batch_size": 32, "learning_rate": 0.1}
 PRIVACY = {"unit": "example", "epsilon": 20.0, "delta": 1e-4}

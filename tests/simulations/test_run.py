@@ -1,33 +1,16 @@
 """Whole simulations: repeatable, resumable, every combination runs, and privacy is what it says."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulations.small import PRIVACY, TRAINING, experiment
+from tests.simulations.small import PRIVACY, TRAINING, Run, experiment
 
 from leptonic.errors import DataError, ExperimentError, LeptonicError, RunError
-from leptonic.experiment import Experiment
 from leptonic_client.participant import Participant
-from leptonic_server.outputs import Result
 from leptonic_server.progress import RunListener
 from leptonic_server.store import RunStore
 from leptonic_simulations.run import simulate
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    count = 0
-
-    def simulated(made: Experiment, **options: Any) -> Result:
-        nonlocal count
-        count += 1
-        return simulate(made, **{"folder": tmp_path / f"run-{count}", "quiet": True, **options})
-
-    return simulated
 
 
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(run: Run) -> None:

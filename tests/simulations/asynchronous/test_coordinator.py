@@ -1,17 +1,15 @@
 """Asynchronous runs: the mean by hand, the bits of synchronous ones, determinism, resuming, what is dropped."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from tests.simulations.small import TRAINING, experiment
+from tests.simulations.small import TRAINING, Run, experiment
 
 from leptonic.errors import RunError
 from leptonic.experiment import Experiment
-from leptonic_server.outputs import Result
 from leptonic_server.progress import RunListener
 from leptonic_server.store import ClientRecord, RoundRecord, RunStore
 from leptonic_simulations.asynchronous.coordinator import staleness_weight
@@ -26,20 +24,6 @@ BUSY = {
     "drop_outs": {"probability": 0.2},
     "availability": {"online": 0.5, "stay": 20.0, "day": 240.0},
 }
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    count = 0
-
-    def simulated(made: Experiment, **options: Any) -> Result:
-        nonlocal count
-        count += 1
-        return simulate(made, **{"folder": tmp_path / f"run-{count}", "quiet": True, **options})
-
-    return simulated
 
 
 def asynchronous(concurrency: int, buffer: int, **settings: Any) -> dict[str, Any]:

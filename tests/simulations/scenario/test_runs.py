@@ -1,17 +1,14 @@
 """Whole runs by virtual time: they repeat and resume, engines agree, and time alone decides who is counted."""
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulations.small import PRIVACY, TRAINING, experiment
+from tests.simulations.small import PRIVACY, TRAINING, Run, experiment
 
 from leptonic.errors import ExperimentError, RunError
-from leptonic.experiment import Experiment
 from leptonic_client.participant import Participant
-from leptonic_server.outputs import Result
 from leptonic_server.progress import RunListener
 from leptonic_server.serve import serve
 from leptonic_server.store import RoundRecord, RunStore
@@ -25,20 +22,6 @@ BUSY = {
     "drop_outs": {"probability": 0.2, "at": "after_training"},
     "availability": {"online": 0.5, "stay": 20.0, "day": 240.0},
 }
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    count = 0
-
-    def simulated(made: Experiment, **options: Any) -> Result:
-        nonlocal count
-        count += 1
-        return simulate(made, **{"folder": tmp_path / f"run-{count}", "quiet": True, **options})
-
-    return simulated
 
 
 def rounds_of(folder: Path) -> list[RoundRecord]:
