@@ -9,23 +9,24 @@ import argparse
 import json
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from flwr.app import Message
 from processes import peak_memory
 
 from leptonic import objects
 from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
 from leptonic.pipeline import pipeline_for
+from leptonic.records import pack, unpack
 from leptonic.update import LocalUpdate
-from leptonic.wire import Reply, Request, pack, unpack
+from leptonic.wire import Reply, Request
 from leptonic_client.fleet import connect_for_ever
 from leptonic_server.accumulator import StreamingSum
-from leptonic_server.exchange import Exchange, RoundGrid
-from leptonic_server.link import LinkGrid
+from leptonic_server.exchange import Exchange
+from leptonic_server.link import LinkAnswer, LinkGrid
+from leptonic_server.post import Letter, RoundGrid
 
 SENDERS = 2
 """Processes that play the clients."""
@@ -73,19 +74,19 @@ class AfterAll:
         self._grid, self._folder = grid, folder
         self.payloads = grid.payloads
 
-    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+    def send(self, letters: Sequence[Letter]) -> list[str]:
         """As the grid's."""
-        return self._grid.push_messages(messages)
+        return self._grid.send(letters)
 
-    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+    def answers(self, names: Iterable[str]) -> list[LinkAnswer]:
         """Nothing, or what the grid has."""
         if len(list(self._folder.glob("sent-*"))) < SENDERS:
             return []
-        return self._grid.pull_messages(message_ids)
+        return self._grid.answers(names)
 
-    def abandon(self, message_ids: Iterable[str]) -> None:
+    def abandon(self, names: Iterable[str]) -> None:
         """As the grid's."""
-        self._grid.abandon(message_ids)
+        self._grid.abandon(names)
 
 
 def coordinate(address: str, clients: int, parameters: int, folder: Path, *, after_all: bool) -> None:

@@ -34,7 +34,6 @@ MAY_TOUCH_FLOWERS_INTERNALS = {
     "server/leptonic_server/link.py",
     "server/leptonic_server/superlink.py",
     "server/leptonic_server/gate.py",
-    "simulations/leptonic_simulations/grid.py",
     "simulations/leptonic_simulations/flower_apps/grid.py",
 }
 HEAVY = ("torch", "opacus", "flwr", "matplotlib", "pandas", "optuna", "ray")
@@ -137,7 +136,7 @@ if TYPE_CHECKING:
 else:
     import os.path
 try:
-    from leptonic.wire import pack
+    from leptonic.wire import inline
 except ImportError:
     import json
 class A:
@@ -238,3 +237,15 @@ def test_the_command_line_starts_without_heavy_packages(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+def test_a_simulation_does_without_flower() -> None:
+    """What it would never use takes seconds to import; `simulate --flower` brings it in itself."""
+    reached, wanted = set[str](), {"leptonic_simulations.run"}
+    while wanted:
+        module = wanted.pop()
+        reached.add(module)
+        tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+        targets = {each.target for each in imports_in(tree.body, of=module) if each.at_start}
+        assert not any(target.split(".")[0] == "flwr" for target in targets), module
+        wanted |= {target for target in targets if target in modules()} - reached

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from leptonic import objects
 from leptonic.errors import DecodeError, LeptonicError
-from leptonic.wire import INLINE_LIMIT, Reply, Request, inline, pack, unpack
+from leptonic.records import pack, unpack
+from leptonic.wire import INLINE_LIMIT, Reply, Request, inline
 from leptonic_client.fleet import Disconnected, Fleet, Incoming, connect_for_ever
 from leptonic_client.home import ClientHome
 from leptonic_client.identity import node_key, public_hex

@@ -1,24 +1,21 @@
-"""Messages between coordinator and client: versioned, strictly decoded, signed.
+"""What coordinator and client say to each other.
 
 A message is a header (canonical JSON, at most 64 KiB) and a payload (raw bytes). The header says where the
 payload is: beside it (``inline``), in this process (``memory``), or as content-addressed objects
 (``objects``), whose names are SHA-256 hashes. A signature over the header therefore covers the payload in
-every form that leaves the process. Flower carries header, signature and inline payload in one
-ConfigRecord; a payload held elsewhere is fetched through :class:`PayloadStore` by whoever needs it, one
-at a time.
+every form that leaves the process. :mod:`leptonic.records` packs a message for Flower; a payload held
+elsewhere is fetched through :class:`PayloadStore` by whoever needs it, one at a time.
 """
 
 import hashlib
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, Literal, Protocol
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from flwr.app import ConfigRecord, RecordDict
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from leptonic.errors import BadSignature, DecodeError, VersionMismatch
+from leptonic.errors import DecodeError
 
 __all__ = [
+    "HEADER_LIMIT",
     "INLINE_LIMIT",
     "PROTOCOL",
     "Payload",
@@ -26,21 +23,15 @@ __all__ = [
     "Reply",
     "Request",
     "Step",
+    "header_bytes",
     "inline",
-    "pack",
-    "record_bytes",
-    "sign",
-    "unpack",
-    "verify",
 ]
 
 PROTOCOL: Literal["leptonic/1"] = "leptonic/1"
 HEADER_LIMIT = 64 * 1024
+"""Bytes of a header."""
 INLINE_LIMIT = 32 * 1024
 """Payloads up to this size travel beside their header: one request less for each side."""
-
-_RECORD = "leptonic"
-_SIGNED = b"leptonic/1/reply\x00"
 
 Step = Literal["join", "train", "evaluate", "end"]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -61,12 +52,6 @@ class Payload(_Strict):
     length: Count
     parts: list[str] = Field(default=[], max_length=65536)
     sha256: Hash | None = None
-
-
-class _Version(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-    protocol: Annotated[str, Field(max_length=64)]
 
 
 class _Header(_Strict):
@@ -135,118 +120,16 @@ class PayloadStore(Protocol):
         ...
 
 
-HeaderT = TypeVar("HeaderT", Request, Reply)
-
-
-class _Packed(ConfigRecord):  # type: ignore[misc]
-    """A record that was packed in this process and never left it: its header need not be decoded again."""
-
-    def __init__(self, header: Request | Reply, record: dict[str, bytes]) -> None:
-        super().__init__(record)
-        self._header, self._packed = header, record
-
-    def opened(self, kind: type[HeaderT]) -> HeaderT | None:
-        """The header, unless it is of another kind, or the record holds other bytes than were packed."""
-        as_packed = len(self) == len(self._packed) and all(
-            self.get(name) is self._packed[name] for name in self._packed
-        )
-        return self._header if as_packed and isinstance(self._header, kind) else None
-
-
 def inline(content: bytes) -> Payload:
     """The description of a payload that travels beside its header."""
     return Payload(kind="inline", length=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def pack(header: Request | Reply, *, content: bytes = b"", key: Ed25519PrivateKey | None = None) -> RecordDict:
-    """A Flower record of the header, its signature if a key is given, and an inline payload."""
-    encoded = header.model_dump_json().encode()
-    if len(encoded) > HEADER_LIMIT:
+def header_bytes(header: Request | Reply) -> bytes:
+    """A header as it travels: canonical JSON. Raises DecodeError if it is over the limit."""
+    content = header.model_dump_json().encode()
+    if len(content) > HEADER_LIMIT:
         raise DecodeError(
-            f"a header of {len(encoded)} bytes is over the limit of {HEADER_LIMIT}: the payload has too many parts"
+            f"a header of {len(content)} bytes is over the limit of {HEADER_LIMIT}: the payload has too many parts"
         )
-    record: dict[str, bytes] = {"header": encoded}
-    if key is not None:
-        record["signature"] = sign(key, encoded)
-    if header.payload.kind == "inline":
-        record["payload"] = content
-    return RecordDict({_RECORD: _Packed(header, record)})
-
-
-def unpack(content: RecordDict, kind: type[HeaderT]) -> tuple[HeaderT, bytes]:
-    """The header and the inline payload (empty if it is elsewhere). Raises DecodeError, VersionMismatch.
-
-    The signature is not looked at: see :func:`verify`.
-    """
-    record = _record(content)
-    if isinstance(record, _Packed) and (opened := record.opened(kind)) is not None:
-        return opened, bytes(record.get("payload", b""))
-    encoded, signature, payload = (
-        record.get("header"),
-        record.get("signature", b""),
-        record.get("payload", b""),
-    )
-    if not isinstance(encoded, bytes) or not isinstance(signature, bytes) or not isinstance(payload, bytes):
-        raise DecodeError("a message needs a header of bytes")
-    if set(record) - {"header", "signature", "payload"}:
-        raise DecodeError("a message with unknown fields")
-    if len(encoded) > HEADER_LIMIT:
-        raise DecodeError(f"a header of {len(encoded)} bytes is over the limit of {HEADER_LIMIT}")
-    _check_version(encoded)
-    try:
-        header = kind.model_validate_json(encoded)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise DecodeError(f"header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    if header.model_dump_json().encode() != encoded:
-        raise DecodeError("a header that is not in its canonical form")
-    _check_inline(header.payload, payload)
-    return header, payload
-
-
-def record_bytes(content: RecordDict) -> int:
-    """Bytes of the header, signature and inline payload of a message."""
-    return sum(len(value) for value in _record(content).values() if isinstance(value, bytes))
-
-
-def sign(key: Ed25519PrivateKey, encoded: bytes) -> bytes:
-    """Ed25519 over the reply's domain and its encoded header."""
-    return key.sign(_SIGNED + encoded)
-
-
-def verify(content: RecordDict, key: str, who: str) -> None:
-    """Raise BadSignature unless the record's header is signed by ``key`` (hexadecimal Ed25519 public key)."""
-    record = _record(content)
-    encoded, signature = record.get("header"), record.get("signature")
-    try:
-        if not isinstance(encoded, bytes) or not isinstance(signature, bytes):
-            raise InvalidSignature
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(signature, _SIGNED + encoded)
-    except (InvalidSignature, ValueError):
-        raise BadSignature(f"the reply in the name of {who} is not signed with its key") from None
-
-
-def _record(content: RecordDict) -> ConfigRecord:
-    record = content.get(_RECORD)
-    if not isinstance(record, ConfigRecord) or len(content) != 1:
-        raise DecodeError("not a Leptonic message")
-    return record
-
-
-def _check_version(encoded: bytes) -> None:
-    """Read the version alone first: another version's header has other fields."""
-    try:
-        spoken = _Version.model_validate_json(encoded).protocol
-    except ValidationError:
-        raise DecodeError("a header that does not name its protocol") from None
-    if spoken != PROTOCOL:
-        raise VersionMismatch(f"the other side speaks {spoken!r}, this side {PROTOCOL!r}: install the same version")
-
-
-def _check_inline(payload: Payload, content: bytes) -> None:
-    if payload.kind != "inline":
-        if content:
-            raise DecodeError("a message with a payload both beside its header and elsewhere")
-        return
-    if len(content) != payload.length or hashlib.sha256(content).hexdigest() != payload.sha256:
-        raise DecodeError("the inline payload does not match its header")
+    return content

@@ -1,4 +1,4 @@
-"""The main loop of a run, written once over Flower's Grid: plan, send, collect, aggregate, commit.
+"""The main loop of a run, written once for deployments and simulations: plan, send, collect, aggregate, commit.
 
 Deadlines, partial cohorts and errors of single clients are normal events and recorded per round. Killed at
 any instant, the run continues from the last commit of its :class:`RunStore` and ends with the same model.
@@ -25,8 +25,9 @@ from leptonic_server.accumulator import Accumulator, accumulator_for
 from leptonic_server.clock import Clock, RealClock
 from leptonic_server.cohort import Members, choose
 from leptonic_server.evaluation import Evaluator
-from leptonic_server.exchange import Asked, Exchange, RoundGrid
+from leptonic_server.exchange import Asked, Exchange
 from leptonic_server.optimizers import optimizer_for
+from leptonic_server.post import RoundGrid
 from leptonic_server.rules import rule_for
 from leptonic_server.state import RoundState
 from leptonic_server.store import ClientRecord, RoundRecord, RunStore, now

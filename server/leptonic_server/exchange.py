@@ -5,17 +5,15 @@ with the bytes it had sent. A client's error is recorded, and the step goes on.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
-from flwr.app import Message, MessageType
-
-from leptonic.wire import PayloadStore, Request, Step, inline, pack, record_bytes
+from leptonic.wire import Request, Step, inline
 from leptonic_server.clock import Clock, RealClock
 from leptonic_server.cohort import Members
 from leptonic_server.judge import Asked, Judge, Take, TakeSum
+from leptonic_server.post import Letter, RoundGrid
 from leptonic_server.store import ClientRecord
 
-__all__ = ["Asked", "Exchange", "RoundGrid"]
+__all__ = ["Asked", "Exchange"]
 
 LONGEST_WAIT = 0.25
 SHORTEST_WAIT = 0.005
@@ -26,34 +24,6 @@ MOST_FORGERIES = 3
 LONGEST_TTL = 7 * 24 * 3600.0
 EXPIRY_MARGIN = 60.0
 """Seconds that a message outlives its step's deadline on the link."""
-
-_TYPES: Mapping[Step, str] = {
-    "join": MessageType.QUERY,
-    "train": MessageType.TRAIN,
-    "evaluate": MessageType.EVALUATE,
-    "end": MessageType.QUERY,
-}
-
-
-class RoundGrid(Protocol):
-    """The part of Flower's Grid that a round uses, and the payloads that its messages name."""
-
-    @property
-    def payloads(self) -> PayloadStore:
-        """Where payloads are kept that do not travel beside their headers."""
-        ...
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send; returns a message id for each."""
-        ...
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """The replies that have come whole to these messages; each is returned once, and held until the next call."""
-        ...
-
-    def abandon(self, message_ids: Iterable[str]) -> None:
-        """Nobody waits for the replies to these messages any more."""
-        ...
 
 
 class Exchange:
@@ -127,19 +97,19 @@ class Exchange:
         end, wait = refreshed + deadline, SHORTEST_WAIT
         while waiting.pending and judge.taken < wanted and (now := self._clock.now()) < end:
             progress = False
-            for message in self._grid.pull_messages(waiting.pending):
-                request = waiting.pending.get(message.metadata.reply_to_message_id)
+            for answer in self._grid.answers(waiting.pending):
+                request = waiting.pending.get(answer.to)
                 if request is None:
                     continue
-                if message.has_error() and waiting.is_one_of_many(request):
-                    waiting.forget(message.metadata.reply_to_message_id)
+                if answer.lost is not None and waiting.is_one_of_many(request):
+                    waiting.forget(answer.to)
                     continue
-                records = judge(message, request, full=judge.taken >= wanted)
+                records = judge(answer, request, full=judge.taken >= wanted)
                 asked.note(records)
                 progress = True
                 if judge.forged and waiting.ask_again(request):
                     continue
-                waiting.settle(message.metadata.reply_to_message_id)
+                waiting.settle(answer.to)
                 for record in records:
                     on_client(record)
             if progress:
@@ -160,7 +130,7 @@ class Waiting:
 
     def __init__(self, grid: RoundGrid, members: Members, content: bytes, deadline: float, asked: Asked) -> None:
         self._grid, self._members, self._content, self._asked = grid, members, content, asked
-        self._ttl = min(deadline, LONGEST_TTL) + EXPIRY_MARGIN
+        self._lasts = min(deadline, LONGEST_TTL) + EXPIRY_MARGIN
         self._nodes: dict[int, int] = {}
         self._names: dict[int, list[str]] = {}
         self._forged: list[int] = []
@@ -170,45 +140,43 @@ class Waiting:
     def send(self, requests: Iterable[Request]) -> None:
         """Send each request to the node where its client is now; clients that are gone are lost."""
         online = self._members.online()
-        messages, reachable = [], []
+        letters: list[Letter] = []
         for request in requests:
             node = online.get(request.client)
             if node is None:
                 self._asked.records[request.client] = ClientRecord(request.client, "lost", "not reachable")
                 continue
-            record = pack(request, content=self._content)
-            self._asked.bytes_down += record_bytes(record)
-            if request.payload.kind != "inline":
-                self._asked.bytes_down += request.payload.length
+            beside = request.payload.kind == "inline"
+            letter = Letter(request, node, self._content if beside else b"", self._lasts)
+            self._asked.bytes_down += letter.length + (0 if beside else request.payload.length)
             self._nodes[request.client] = node
-            messages.append(Message(record, node, _TYPES[request.step], ttl=self._ttl, group_id=str(request.round)))
-            reachable.append(request)
-        if messages:
-            for name, request in zip(self._grid.push_messages(messages), reachable, strict=True):
-                self.pending[name] = request
-                self._names.setdefault(request.client, []).append(name)
+            letters.append(letter)
+        if letters:
+            for name, letter in zip(self._grid.send(letters), letters, strict=True):
+                self.pending[name] = letter.request
+                self._names.setdefault(letter.request.client, []).append(name)
 
     def forget(self, name: str) -> Request:
-        """Wait no more for a reply to this message."""
+        """Wait no more for an answer to this letter."""
         request = self.pending.pop(name)
         self._names[request.client].remove(name)
         return request
 
     def settle(self, answered: str) -> None:
-        """Wait no more for the client that answered this message, under whatever names it was asked."""
+        """Wait no more for the client that answered this letter, under whatever names it was asked."""
         client = self.forget(answered).client
         for name in list(self._names[client]):
             self.forget(name)
             self.stale.append(name)
 
     def is_one_of_many(self, request: Request) -> bool:
-        """Whether this client was asked more than once, so that another message may still bring its answer."""
+        """Whether this client was asked more than once, so that another letter may still bring its answer."""
         return len(self._names[request.client]) > 1
 
     def ask_again(self, request: Request) -> bool:
-        """Ask a client anew whose message somebody else has answered; False after some times.
+        """Ask a client anew whose letter somebody else has answered; False after some times.
 
-        Whoever knows a message's name can answer it, and the link may then take no other answer: a forged reply
+        Whoever knows a letter's name can answer it, and the link may then take no other answer: a forged reply
         must not shut out the client's own.
         """
         if self._forged.count(request.client) >= MOST_FORGERIES:

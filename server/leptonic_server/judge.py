@@ -8,11 +8,10 @@ whole or not at all. A reply that somebody signs can never be carried: what a de
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from flwr.app import Message
-
 from leptonic.errors import BadSignature, DecodeError, ProtocolError
-from leptonic.wire import Payload, PayloadStore, Reply, Request, record_bytes, unpack, verify
+from leptonic.wire import Payload, PayloadStore, Reply, Request
 from leptonic_server.cohort import Members
+from leptonic_server.post import Answer
 from leptonic_server.store import ClientRecord
 
 __all__ = ["Asked", "Judge", "Take", "TakeSum"]
@@ -63,12 +62,12 @@ class Judge:
         self.taken = 0
         self.forged = False
 
-    def __call__(self, message: Message, request: Request, *, full: bool) -> list[ClientRecord]:
+    def __call__(self, answer: Answer, request: Request, *, full: bool) -> list[ClientRecord]:
         """What a reply settles: its client and those whom it carries; nobody yet if another one carries it.
 
         full: no more are wanted. ``forged`` then says if the reply was not the client's.
         """
-        record = self._record(message, request, full=full)
+        record = self._record(answer, request, full=full)
         if record is None:
             return []
         return [record, *(_with(record, reply) for reply in self._carried.pop(request.client, []))]
@@ -81,13 +80,13 @@ class Judge:
             for reply in replies
         ]
 
-    def _record(self, message: Message, request: Request, *, full: bool) -> ClientRecord | None:
+    def _record(self, answer: Answer, request: Request, *, full: bool) -> ClientRecord | None:
         client, self.forged = request.client, False
-        if message.has_error():
-            return ClientRecord(client, "lost", message.error.reason or "the link lost the message")
+        if answer.lost is not None:
+            return ClientRecord(client, "lost", answer.lost)
         try:
-            self._asked.bytes_up += record_bytes(message.content)
-            reply, content = self._open(message, request)
+            self._asked.bytes_up += answer.length
+            reply, content = self._open(answer, request)
         except BadSignature as error:
             self.forged = True
             return ClientRecord(client, "invalid", f"BadSignature: {error}")
@@ -105,11 +104,11 @@ class Judge:
             return ClientRecord(client, "invalid", f"{type(error).__name__}: {error}", reply.seconds, reply.epsilon)
         return ClientRecord(client, "counted", reply.detail, reply.seconds, reply.epsilon)
 
-    def _open(self, message: Message, request: Request) -> tuple[Reply, bytes]:
+    def _open(self, answer: Answer, request: Request) -> tuple[Reply, bytes]:
         key = self._members.key(request.client)
         if key is not None:
-            verify(message.content, key, self._members.name(request.client))
-        reply, content = unpack(message.content, Reply)
+            answer.verify(key, self._members.name(request.client))
+        reply, content = answer.open()
         if not reply.answers(request):
             raise DecodeError("the reply names another request than the one it came for")
         if reply.carried_by is not None and (key is not None or self._take_sum is None):

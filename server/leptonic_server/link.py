@@ -6,12 +6,13 @@ answered by an error, so that the round asks anew.
 
 import gc
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import httpx
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message, MessageType, RecordDict
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest, PushObjectRequest
 from flwr.proto.runtime_pb2 import GetNodesRequest, PullAppMessagesRequest, PushAppMessagesRequest
@@ -21,13 +22,53 @@ from flwr.supercore.run import Run
 from leptonic import objects
 from leptonic.errors import DecodeError, RunError
 from leptonic.flower_http import FAILURES
-from leptonic.wire import INLINE_LIMIT, Payload, Request, unpack
+from leptonic.records import pack, record_bytes, unpack, verify
+from leptonic.wire import INLINE_LIMIT, Payload, Reply, Request, Step
+from leptonic_server.post import Letter
 from leptonic_server.superlink import POLL_INTERVAL, SuperLink
 
 __all__ = ["LinkGrid", "LinkPayloads"]
 
 ABANDONED_FOR = 3600.0
 """Seconds after which a reply that nobody waits for is not expected any more."""
+
+
+_TYPES: Mapping[Step, str] = {
+    "join": MessageType.QUERY,
+    "train": MessageType.TRAIN,
+    "evaluate": MessageType.EVALUATE,
+    "end": MessageType.QUERY,
+}
+
+
+@dataclass(frozen=True)
+class LinkAnswer:
+    """What a message of Flower's brought."""
+
+    message: Message
+
+    @property
+    def to(self) -> str:
+        """The name of the letter that it answers."""
+        return cast(str, self.message.metadata.reply_to_message_id)
+
+    @property
+    def lost(self) -> str | None:
+        """The link's words, if it lost the letter or the reply."""
+        return (self.message.error.reason or "the link lost the message") if self.message.has_error() else None
+
+    @property
+    def length(self) -> int:
+        """Bytes of header, signature and inline payload. Raises DecodeError if it holds no such thing."""
+        return record_bytes(self.message.content)
+
+    def verify(self, key: str, who: str) -> None:
+        """Raise BadSignature unless ``who`` has signed it."""
+        verify(self.message.content, key, who)
+
+    def open(self) -> tuple[Reply, bytes]:
+        """The reply and its inline payload. Raises DecodeError, VersionMismatch."""
+        return unpack(self.message.content, Reply)
 
 
 class LinkPayloads:
@@ -104,6 +145,23 @@ class LinkGrid(Grid):  # type: ignore[misc]
         except FAILURES as error:
             self._restart_if_dead(error)
             return []
+
+    def send(self, letters: Sequence[Letter]) -> list[str]:
+        """Send each letter as a message of Flower's."""
+        return self.push_messages(
+            Message(
+                pack(letter.request, content=letter.content),
+                letter.node,
+                _TYPES[letter.request.step],
+                ttl=letter.lasts,
+                group_id=str(letter.request.round),
+            )
+            for letter in letters
+        )
+
+    def answers(self, names: Iterable[str]) -> list[LinkAnswer]:
+        """What :meth:`pull_messages` gives."""
+        return [LinkAnswer(message) for message in self.pull_messages(names)]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Send the messages, and the objects of their payloads that the link does not have yet."""

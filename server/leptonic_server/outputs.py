@@ -65,8 +65,8 @@ class Outputs:
 
     def round_committed(self, record: RoundRecord) -> None:
         """Append one round to the metrics and the events."""
-        with self._metrics.open("a", encoding="utf-8") as stream:
-            stream.write(_line(record))
+        with self._metrics.open("ab", buffering=0) as stream:
+            stream.write(_line(record).encode())
         if self._events is None:
             return
         groups = {"server": record.metrics, "clients": record.client_metrics, "train": record.train}
@@ -128,7 +128,7 @@ def _events(folder: Path, purge_step: int) -> "SummaryWriter":
 
 
 def _line(record: RoundRecord) -> str:
-    return json_line(asdict(record)) + "\n"
+    return json_line(vars(record)) + "\n"
 
 
 def json_line(content: Mapping[str, object]) -> str:

@@ -81,7 +81,7 @@ class RunListener:
         note = "  ".join(parts)
         speed = self._answered / (time.monotonic() - self._began)
         self._bars.update(self._rounds, completed=record.round, note=f"{speed:.3g} clients/s  {note}")
-        if not self._console.is_terminal and record.round:
+        if record.round and not (self._console.is_terminal or self._console.quiet):
             seconds = sum(record.seconds.values())
             counted = f"{record.survivors}/{record.cohort} clients"
             self._console.print(

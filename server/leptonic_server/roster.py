@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from flwr.app import Message, MessageType
-
 from leptonic.errors import ExperimentError, ProtocolError
 from leptonic.experiment import Experiment
 from leptonic.plain_text import plain
-from leptonic.wire import Reply, Request, inline, pack, unpack, verify
-from leptonic_server.exchange import RoundGrid
+from leptonic.wire import Request, inline
+from leptonic_server.post import Answer, Letter, RoundGrid
 from leptonic_server.store import Member
 
 __all__ = ["JoinedMembers", "read_roster"]
@@ -136,12 +134,9 @@ class JoinedMembers:
         if not chosen:
             return
         requests = [self._request(content) for _ in chosen]
-        messages = [
-            Message(pack(request, content=content), node, MessageType.QUERY, ttl=JOIN_TTL, group_id="join")
-            for node, request in zip(chosen, requests, strict=True)
-        ]
+        letters = [Letter(request, node, content, JOIN_TTL) for node, request in zip(chosen, requests, strict=True)]
         asked = zip(requests, chosen, strict=True)
-        self._asked |= dict(zip(self._grid.push_messages(messages), asked, strict=True))
+        self._asked |= dict(zip(self._grid.send(letters), asked, strict=True))
         self._seen |= dict.fromkeys(chosen, time.monotonic())
 
     def _request(self, content: bytes) -> Request:
@@ -158,21 +153,21 @@ class JoinedMembers:
     def _take(self) -> None:
         if not self._asked:
             return
-        for message in self._grid.pull_messages(list(self._asked)):
-            asked = self._asked.pop(message.metadata.reply_to_message_id, None)
-            if asked is None or message.has_error():
+        for answer in self._grid.answers(list(self._asked)):
+            asked = self._asked.pop(answer.to, None)
+            if asked is None or answer.lost is not None:
                 continue
             try:
-                self._admit(message, *asked)
+                self._admit(answer, *asked)
             except ProtocolError as error:
                 self._on_event(f"a node was turned away: {error}")
 
-    def _admit(self, message: Message, request: Request, node: int) -> None:
-        reply, _ = unpack(message.content, Reply)
+    def _admit(self, answer: Answer, request: Request, node: int) -> None:
+        reply, _ = answer.open()
         if not reply.answers(request) or reply.key is None or not reply.name:
             self._on_event("a node was turned away: its answer does not fit the question")
             return
-        verify(message.content, reply.key, reply.name)
+        answer.verify(reply.key, reply.name)
         if reply.status != "done":
             self._on_event(f"{reply.name} does not join: {reply.detail}")
             return

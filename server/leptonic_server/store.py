@@ -1,6 +1,6 @@
 """The run store: everything a resume, a report or an auditor needs, one atomic commit per round.
 
-A run's folder holds ``run.sqlite`` and one safetensors file per kept round (model and server state).
+A run's folder holds ``run.sqlite`` and the safetensors files (model and server state) of the last two rounds.
 The vectors are written first (write, fsync, rename), then one transaction names them: killed at any
 instant, the folder holds the last committed round, whole. Nothing is pickled.
 """
@@ -9,7 +9,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -201,17 +201,16 @@ class RunStore:
         last = self.last_round()
         if last is not None and record.round <= last:
             raise RunError(f"{self.folder}: round {record.round} is committed already, the last is {last}")
-        name, content = f"round-{record.round:06d}.safetensors", safetensors.numpy.save(dict(vectors))
-        write_atomic(self.folder / name, content)
+        name, content = _vectors_file(record.round), safetensors.numpy.save(dict(vectors))
+        # The file of the round before the last is not needed any more; that of the last is, until this one stands.
+        spare = self.folder / _vectors_file(record.round - 2)
+        write_atomic(self.folder / name, content, spare=spare)
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             digest = hashlib.sha256(content).hexdigest()
-            row = (record.round, record.attempt, name, digest, json.dumps(asdict(record)))
+            row = (record.round, record.attempt, name, digest, json.dumps(vars(record)))
             self._database.execute("INSERT INTO rounds VALUES (?, ?, ?, ?, ?)", row)
             self._insert_clients(record.round, record.attempt, clients)
-        for old in self.folder.glob("round-*.safetensors"):
-            if old.name != name:
-                old.unlink()
 
     def rounds(self) -> list[RoundRecord]:
         """All committed rounds in order; round 0 is the model before training."""
@@ -263,6 +262,10 @@ class RunStore:
         if row is None:
             raise RunError(f"{self.folder}: no run was begun here")
         return row[0]
+
+
+def _vectors_file(round_number: int) -> str:
+    return f"round-{round_number:06d}.safetensors"
 
 
 def now() -> str:

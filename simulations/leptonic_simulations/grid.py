@@ -1,20 +1,17 @@
-"""Flower's Grid in one process: messages go to an engine instead of a network.
+"""The grid of a simulation: letters go to an engine in this process instead of over a network.
 
-Leptonic's payloads pass by reference and are never serialised. The coordinator cannot tell this grid from a
-deployed one. This is the one file of the simulations that touches Flower's internals.
+Headers and payloads pass by reference and are never serialised. The coordinator cannot tell this grid from a
+deployed one.
 """
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, cast
+from dataclasses import dataclass
+from typing import Protocol
 
-from flwr.app import Message, RecordDict
-from flwr.serverapp import Grid
-from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
-
-from leptonic.errors import DecodeError, RunError
-from leptonic.wire import Payload, Reply, Request, pack, unpack
+from leptonic.errors import BadSignature, DecodeError
+from leptonic.wire import Payload, Reply, Request, header_bytes
+from leptonic_server.post import Letter
 
 __all__ = ["Engine", "Immediately", "InProcessGrid", "Schedule"]
 
@@ -38,29 +35,29 @@ class Engine(Protocol):
 
 
 class Schedule(Protocol):
-    """Decides when queued messages are worked on, and which replies arrive."""
+    """Decides when queued letters are worked on, and which replies arrive."""
 
-    def sent(self, name: str, message: Message) -> None:
-        """A message was queued."""
+    def sent(self, name: str, request: Request) -> None:
+        """A letter was queued."""
         ...
 
     def due(self, names: Sequence[str]) -> list[str]:
-        """Those of these messages that are worked on now, in the order in which they are to be answered."""
+        """Those of these letters that are worked on now, in the order in which they are to be answered."""
         ...
 
     def arrives(self, name: str, reply: Reply) -> bool:
-        """Whether the reply that was made to a message reaches the coordinator."""
+        """Whether the reply that was made to a letter reaches the coordinator."""
         ...
 
     def forget(self, names: Iterable[str]) -> None:
-        """Nobody waits for these messages any more."""
+        """Nobody waits for these letters any more."""
         ...
 
 
 class Immediately:
     """The schedule of a simulation without time: everything is due at once, in the order in which it was sent."""
 
-    def sent(self, name: str, message: Message) -> None:
+    def sent(self, name: str, request: Request) -> None:
         """Nothing is planned."""
 
     def due(self, names: Sequence[str]) -> list[str]:
@@ -103,105 +100,99 @@ class MemoryPayloads:
             self._held.pop(name, None)
 
 
-class InProcessGrid(Grid):  # type: ignore[misc]
-    """Answers messages when they are pulled: those that are due together, in the order of the engine."""
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """A reply that never left this process."""
 
-    def __init__(self, engine: Engine, clients: int, schedule: Schedule | None = None) -> None:
+    to: str
+    reply: Reply
+    lost: None = None
+
+    @property
+    def length(self) -> int:
+        """Bytes of the header that a deployed client would send, without its signature."""
+        return len(header_bytes(self.reply))
+
+    def verify(self, key: str, who: str) -> None:
+        """Nobody signs in a simulation."""
+        raise BadSignature(f"the reply in the name of {who} is a simulated one, which nobody signs")
+
+    def open(self) -> tuple[Reply, bytes]:
+        """The reply; its payload is held by the grid."""
+        return self.reply, b""
+
+
+class InProcessGrid:
+    """Answers letters when their answers are asked for: those that are due together, in the order of the engine."""
+
+    def __init__(self, engine: Engine, schedule: Schedule | None = None) -> None:
         self.payloads = MemoryPayloads()
         self._schedule: Schedule = schedule or Immediately()
         self._engine = engine
-        self._clients = clients
-        self._pending: dict[str, Message] = {}
+        self._pending: dict[str, Letter] = {}
         self._ids = itertools.count()
         self._answered: Payload | None = None
         self._asked: dict[int, str] = {}
         self._answers: Iterator[tuple[Reply, bytes | memoryview]] = iter(())
-        # Flower's messages name the task, run and node that send them.
-        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
 
-    def set_run(self, run: Run) -> None:
-        """A simulation has one run."""
-
-    @property
-    def run(self) -> Run:
-        """Not known in a simulation."""
-        raise RunError("a simulation has no Flower run")
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Flower's old way of making a message."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-    def get_node_ids(self) -> Sequence[int]:
-        """Node ids: the roster index plus 2, since Flower's server is node 1."""
-        return range(2, 2 + self._clients)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Queue the messages."""
-        names = []
-        for message in messages:
-            name = f"message-{next(self._ids)}"
-            message.metadata.__dict__["_message_id"] = name
-            self._pending[name] = message
-            self._schedule.sent(name, message)
-            names.append(name)
+    def send(self, letters: Sequence[Letter]) -> list[str]:
+        """Queue the letters."""
+        names = [f"letter-{next(self._ids)}" for _ in letters]
+        for name, letter in zip(names, letters, strict=True):
+            self._pending[name] = letter
+            self._schedule.sent(name, letter.request)
         return names
 
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """The next reply to these messages; the work is done only when it is asked for."""
+    def answers(self, names: Iterable[str]) -> list[HandedOver]:
+        """The next reply to these letters; the work is done only when it is asked for.
+
+        Replies without bytes of their own, such as those that another one carries, come with the one after them.
+        """
         self._let_go()
         if not self._asked:
-            self._begin(self._schedule.due([name for name in message_ids if name in self._pending]))
-        for reply, answer in self._answers:
+            self._begin(self._schedule.due([name for name in names if name in self._pending]))
+        come: list[HandedOver] = []
+        for reply, content in self._answers:
             name = self._asked.pop(reply.client)
-            message = self._pending.pop(name, None)
-            if message is not None and self._schedule.arrives(name, reply):
-                return [self._reply(message, reply, answer)]
-        return []
+            letter = self._pending.pop(name, None)
+            if letter is None or not self._schedule.arrives(name, reply):
+                continue
+            if not content:
+                come.append(HandedOver(name, reply))
+                continue
+            self._answered = self.payloads.put(content)
+            come.append(HandedOver(name, reply.model_copy(update={"payload": self._answered})))
+            break
+        return come
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Push, and pull every reply; for Flower's own apps, whose content travels in the messages."""
-        names = self.push_messages(messages)
-        return [reply for name in names for reply in self.pull_messages([name])]
-
-    def abandon(self, message_ids: Iterable[str]) -> None:
-        """Forget queued messages: the round goes on without them."""
+    def abandon(self, names: Iterable[str]) -> None:
+        """Forget queued letters: the round goes on without them."""
         self._let_go()
-        names = list(message_ids)
-        self._schedule.forget(names)
-        for name in names:
+        gone = list(names)
+        self._schedule.forget(gone)
+        for name in gone:
             self._pending.pop(name, None)
         if not any(name in self._pending for name in self._asked.values()):
             self._asked, self._answers = {}, iter(())
 
     def _let_go(self) -> None:
-        """The reply that was pulled last has been judged: its payload is not needed any more."""
+        """The reply that came last has been judged: its payload is not needed any more."""
         if self._answered is not None:
             self.payloads.release(self._answered)
             self._answered = None
 
     def _begin(self, names: list[str]) -> None:
-        """Hand those messages to the engine that carry the same content as the first, one of each client."""
-        requests: dict[int, Request] = {}
-        inline, shared = b"", None
+        """Hand those letters to the engine that carry the same content as the first, one of each client."""
+        together: dict[int, Letter] = {}
         for name in names:
-            request, content = unpack(self._pending[name].content, Request)
-            if shared is None:
-                shared, inline = request.payload, content
-            if request.payload == shared and request.client not in requests:
-                requests[request.client] = request
-                self._asked[request.client] = name
-        if shared is not None:
-            buffer = inline if shared.kind == "inline" else self.payloads.get(shared)
-            self._answers = self._engine.answers(list(requests.values()), buffer)
-
-    def _reply(self, message: Message, reply: Reply, answer: bytes | memoryview) -> Message:
-        self._answered = self.payloads.put(answer)
-        reply = reply.model_copy(update={"payload": self._answered})
-        return cast(Message, Message(pack(reply), reply_to=message))
+            letter = self._pending[name]
+            first = next(iter(together.values()), letter)
+            if letter.request.payload == first.request.payload and letter.request.client not in together:
+                together[letter.request.client] = letter
+                self._asked[letter.request.client] = name
+        if not together:
+            return
+        first = next(iter(together.values()))
+        payload = first.request.payload
+        content = first.content if payload.kind == "inline" else self.payloads.get(payload)
+        self._answers = self._engine.answers([letter.request for letter in together.values()], content)

@@ -1,29 +1,29 @@
 """The members of a simulation: a population of which nothing is stored."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 __all__ = ["Everyone"]
 
 
 class Everyone(Mapping[int, int]):
-    """The members of a simulation, client -> node: all of them reachable, nobody needs to sign.
+    """The members of a simulation, each a node by itself: all of them reachable, nobody needs to sign.
 
     Nothing is stored, so that a million of them cost nothing.
     """
 
-    def __init__(self, nodes: Sequence[int]) -> None:
-        self._nodes = nodes
+    def __init__(self, clients: int) -> None:
+        self._clients = clients
 
     def __getitem__(self, client: int) -> int:
-        if 0 <= client < len(self._nodes):
-            return self._nodes[client]
+        if 0 <= client < self._clients:
+            return client
         raise KeyError(client)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self._nodes)))
+        return iter(range(self._clients))
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return self._clients
 
     def online(self) -> Mapping[int, int]:
         """Every client."""

@@ -49,13 +49,12 @@ def _coordinator(
 ) -> Coordinator:
     """The run's coordinator: by the scenario's clock if there is one, else without time."""
     experiment = clients.experiment
+    everyone = Everyone(experiment.federation.clients)
     if experiment.scenario is None:
-        grid = InProcessGrid(engine, experiment.federation.clients)
-        everyone = Everyone(grid.get_node_ids())
         return Coordinator(
             experiment,
             store=store,
-            grid=grid,
+            grid=InProcessGrid(engine),
             members=everyone,
             evaluator=evaluator,
             listener=listener,
@@ -64,12 +63,11 @@ def _coordinator(
     if experiment.scenario.asynchronous:
         return _asynchronous(clients, store, engine, evaluator, listener)
     time = ScenarioTime(experiment.scenario, clients, start=store.virtual_seconds())
-    grid = InProcessGrid(engine, experiment.federation.clients, time.schedule)
     return Coordinator(
         experiment,
         store=store,
-        grid=grid,
-        members=time.members(Everyone(grid.get_node_ids())),
+        grid=InProcessGrid(engine, time.schedule),
+        members=time.members(everyone),
         evaluator=evaluator,
         listener=listener,
         patience=0.0,
@@ -85,13 +83,12 @@ def _asynchronous(
     assert scenario is not None
     assert scenario.asynchronous is not None
     time = ScenarioTime(scenario, clients, start=store.virtual_seconds())
-    grid = InProcessGrid(engine, experiment.federation.clients)
-    everyone = Everyone(grid.get_node_ids())
+    everyone = Everyone(experiment.federation.clients)
     return AsynchronousCoordinator(
         experiment,
         scenario.asynchronous,
         store=store,
-        grid=grid,
+        grid=InProcessGrid(engine),
         members=everyone,
         evaluator=evaluator,
         listener=listener,

@@ -1,7 +1,7 @@
 """A federation in memory whose clients do what a test says: answer, lie, fall silent, come back elsewhere."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +11,10 @@ from flwr.app import Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from leptonic.errors import DecodeError, ProtocolError
-from leptonic.wire import INLINE_LIMIT, Payload, Reply, Request, inline, pack, unpack
+from leptonic.records import pack
+from leptonic.wire import INLINE_LIMIT, Payload, Reply, Request, inline
+from leptonic_server.link import LinkAnswer
+from leptonic_server.post import Letter
 
 Script = Callable[[Request, bytes], list[Any]]
 """What a node does with a request: the records or errors that come back, none if it stays silent."""
@@ -54,46 +57,47 @@ class ScriptedGrid:
         self.abandoned: list[str] = []
         self.when_idle: Callable[[], None] = lambda: None
         self._ids = itertools.count()
-        self._replies: list[tuple[str, Message]] = []
-        self._returned: list[Message] = []
+        self._replies: list[tuple[str, LinkAnswer]] = []
+        self._returned: list[LinkAnswer] = []
 
     def get_node_ids(self) -> list[int]:
         return list(self.scripts)
 
-    def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        return [self._push(message) for message in messages]
+    def send(self, letters: Sequence[Letter]) -> list[str]:
+        return [self._post(letter) for letter in letters]
 
-    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+    def answers(self, names: Iterable[str]) -> list[LinkAnswer]:
         self._let_go()
-        wanted = set(message_ids)
-        come = [message for name, message in self._replies if name in wanted]
+        wanted = set(names)
+        come = [answer for name, answer in self._replies if name in wanted]
         self._replies = [(name, message) for name, message in self._replies if name not in wanted]
         if not come:
             self.when_idle()
         self._returned = come
         return come
 
-    def abandon(self, message_ids: Iterable[str]) -> None:
+    def abandon(self, names: Iterable[str]) -> None:
         self._let_go()
-        self.abandoned += message_ids
+        self.abandoned += names
 
     def _let_go(self) -> None:
         """As the real grids: what a reply named is held until the next call."""
-        for message in self._returned:
+        for answer in self._returned:
             with suppress(ValueError, ProtocolError):
-                self.payloads.release(unpack(message.content, Reply)[0].payload)
+                self.payloads.release(answer.open()[0].payload)
         self._returned = []
 
-    def _push(self, message: Message) -> str:
-        name = f"message-{next(self._ids)}"
+    def _post(self, letter: Letter) -> str:
+        """As the link does: in a message of Flower's, with what comes back in another."""
+        name, request = f"letter-{next(self._ids)}", letter.request
+        message = Message(pack(request, content=letter.content), letter.node, "query", ttl=letter.lasts)
         message.metadata.__dict__["_message_id"] = name
-        request, content = unpack(message.content, Request)
+        content = letter.content
         if request.payload.kind != "inline":
             content = bytes(self.payloads.held[request.payload.parts[0]])
-        node = message.metadata.dst_node_id
-        self.asked.append((node, request))
-        for answer in self.scripts[node](request, content) if node in self.scripts else []:
-            self._replies.append((name, Message(answer, reply_to=message)))
+        self.asked.append((letter.node, request))
+        for answer in self.scripts[letter.node](request, content) if letter.node in self.scripts else []:
+            self._replies.append((name, LinkAnswer(Message(answer, reply_to=message))))
         return name
 
 

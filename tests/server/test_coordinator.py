@@ -256,13 +256,13 @@ def test_who_answers_first_does_not_matter(
 ) -> None:
     plain, mixed = scripted("plain"), scripted("mixed")
     plain.run()
-    pull = mixed.grid.pull_messages
+    pull = mixed.grid.answers
 
     def shuffled(names: Any) -> Any:
         come = pull(names)
         return [come[position] for position in order] if len(come) == 4 else come
 
-    monkeypatch.setattr(mixed.grid, "pull_messages", shuffled)
+    monkeypatch.setattr(mixed.grid, "answers", shuffled)
     mixed.run()
     assert mixed.model() == plain.model()
 

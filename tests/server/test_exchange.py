@@ -225,7 +225,7 @@ def test_a_client_that_comes_back_under_another_node_is_asked_again(monkeypatch:
     first, second = (request for _, request in step.grid.asked if request.client == 0)
     assert first == second
     assert [node for node, request in step.grid.asked if request.client == 0] == [NODE, 777]
-    assert step.grid.abandoned[0] == "message-0"
+    assert step.grid.abandoned[0] == "letter-0"
 
 
 def test_a_client_that_went_and_did_not_come_back_is_late(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,8 @@ from tests.server.scripted import ScriptedMembers, key_of, public
 
 from leptonic import objects
 from leptonic.errors import RunError
-from leptonic.wire import INLINE_LIMIT, Payload, Reply, Request, inline, pack, unpack
+from leptonic.records import pack, unpack
+from leptonic.wire import INLINE_LIMIT, Payload, Reply, Request, inline
 from leptonic_client.fleet import Disconnected, Fleet, Incoming
 from leptonic_server.exchange import Exchange
 from leptonic_server.link import LinkGrid

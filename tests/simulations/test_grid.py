@@ -1,14 +1,14 @@
-"""Flower's grid in one process: by reference, in order, and nothing kept."""
+"""The grid in one process: by reference, in order, and nothing kept."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
-from flwr.app import Message
 
 from leptonic.errors import DecodeError
-from leptonic.wire import INLINE_LIMIT, Payload, Reply, Request, inline, pack, unpack
-from leptonic_simulations.grid import InProcessGrid, MemoryPayloads
+from leptonic.wire import INLINE_LIMIT, Payload, Reply, Request, inline
+from leptonic_server.post import Letter
+from leptonic_simulations.grid import HandedOver, InProcessGrid, MemoryPayloads
 
 RUN, EXPERIMENT = "0123456789abcdef", "ab" * 32
 
@@ -41,18 +41,18 @@ def engine() -> Echo:
 
 @pytest.fixture
 def grid(engine: Echo) -> InProcessGrid:
-    return InProcessGrid(engine, 4)
+    return InProcessGrid(engine)
 
 
-def messages(content: bytes, payload: Payload, clients: Iterable[int]) -> list[Message]:
+def letters(content: bytes, payload: Payload, clients: Iterable[int]) -> list[Letter]:
     numbers = {"run": RUN, "experiment": EXPERIMENT, "round": 1, "step": "train", "attempt": 1}
     requests = [Request.model_validate({**numbers, "client": client, "payload": payload}) for client in clients]
-    return [Message(pack(r, content=content), 2 + r.client, "train", ttl=9.0, group_id="1") for r in requests]
+    return [Letter(request, request.client, content, 9.0) for request in requests]
 
 
-def pull_all(grid: InProcessGrid, names: list[str]) -> list[Message]:
+def pull_all(grid: InProcessGrid, names: list[str]) -> list[HandedOver]:
     replies = []
-    while come := list(grid.pull_messages(names)):
+    while come := grid.answers(names):
         replies += come
     return replies
 
@@ -62,84 +62,75 @@ def test_payloads_pass_by_reference_both_ways(grid: InProcessGrid, engine: Echo)
     model = np.zeros(10**6, np.float32)
     view = model.data.cast("B")
     payload = grid.payloads.put(view)
-    names = list(grid.push_messages(messages(b"", payload, [0, 1])))
+    names = grid.send(letters(b"", payload, [0, 1]))
     for name in names:
-        (reply,) = grid.pull_messages([name])
-        assert grid.payloads.get(unpack(reply.content, Reply)[0].payload) is engine.given[-1]
+        (reply,) = grid.answers([name])
+        assert grid.payloads.get(reply.open()[0].payload) is engine.given[-1]
     assert all(np.shares_memory(np.frombuffer(content, np.float32), model) for _, content in engine.seen)
 
 
 def test_small_payloads_travel_beside_their_header(grid: InProcessGrid, engine: Echo) -> None:
     content = b"x" * INLINE_LIMIT
-    names = list(grid.push_messages(messages(content, inline(content), [2])))
+    names = grid.send(letters(content, inline(content), [2]))
     pull_all(grid, names)
     assert engine.seen == [(2, content)]
 
 
 def test_work_is_done_when_it_is_pulled_in_the_order_in_which_it_was_pushed(grid: InProcessGrid, engine: Echo) -> None:
-    names = list(grid.push_messages(messages(b"m", inline(b"m"), [3, 0, 2, 1])))
+    names = grid.send(letters(b"m", inline(b"m"), [3, 0, 2, 1]))
     assert engine.seen == []
-    first = list(grid.pull_messages(names))
+    first = grid.answers(names)
     assert [client for client, _ in engine.seen] == [3]
-    assert [message.metadata.reply_to_message_id for message in first] == names[:1]
+    assert [reply.to for reply in first] == names[:1]
     pull_all(grid, names)
     assert [client for client, _ in engine.seen] == [3, 0, 2, 1]
 
 
 def test_each_reply_comes_once_and_belongs_to_its_message(grid: InProcessGrid) -> None:
-    names = list(grid.push_messages(messages(b"m", inline(b"m"), range(4))))
+    names = grid.send(letters(b"m", inline(b"m"), range(4)))
     replies = pull_all(grid, names)
-    assert [reply.metadata.reply_to_message_id for reply in replies] == names
-    assert [unpack(reply.content, Reply)[0].client for reply in replies] == [0, 1, 2, 3]
+    assert [reply.to for reply in replies] == names
+    assert [reply.open()[0].client for reply in replies] == [0, 1, 2, 3]
     assert pull_all(grid, names) == []
     assert len(set(names)) == 4
 
 
 def test_an_engine_may_answer_in_another_order(grid: InProcessGrid, engine: Echo) -> None:
     engine.backwards = True
-    names = list(grid.push_messages(messages(b"m", inline(b"m"), range(4))))
-    assert [reply.metadata.reply_to_message_id for reply in pull_all(grid, names)] == names[::-1]
+    names = grid.send(letters(b"m", inline(b"m"), range(4)))
+    assert [reply.to for reply in pull_all(grid, names)] == names[::-1]
 
 
 def test_requests_with_another_content_are_another_step(grid: InProcessGrid, engine: Echo) -> None:
-    batch = [*messages(b"m", inline(b"m"), [0, 1]), *messages(b"n", inline(b"n"), [1, 2])]
-    names = list(grid.push_messages(batch))
+    batch = [*letters(b"m", inline(b"m"), [0, 1]), *letters(b"n", inline(b"n"), [1, 2])]
+    names = grid.send(batch)
     replies = pull_all(grid, names)
-    assert [reply.metadata.reply_to_message_id for reply in replies] == names
+    assert [reply.to for reply in replies] == names
     assert engine.seen == [(0, b"m"), (1, b"m"), (1, b"n"), (2, b"n")]
 
 
 def test_what_is_abandoned_within_a_step_is_left_out(grid: InProcessGrid, engine: Echo) -> None:
-    names = list(grid.push_messages(messages(b"m", inline(b"m"), range(4))))
-    list(grid.pull_messages(names))
+    names = grid.send(letters(b"m", inline(b"m"), range(4)))
+    grid.answers(names)
     grid.abandon([names[1]])
-    assert [reply.metadata.reply_to_message_id for reply in pull_all(grid, names)] == names[2:]
+    assert [reply.to for reply in pull_all(grid, names)] == names[2:]
 
 
 def test_only_what_is_asked_for_is_worked_on(grid: InProcessGrid, engine: Echo) -> None:
-    names = list(grid.push_messages(messages(b"m", inline(b"m"), range(4))))
-    assert list(grid.pull_messages([])) == []
-    assert list(grid.pull_messages(["no such message"])) == []
-    list(grid.pull_messages(names[2:3]))
+    names = grid.send(letters(b"m", inline(b"m"), range(4)))
+    assert grid.answers([]) == []
+    assert grid.answers(["no such message"]) == []
+    grid.answers(names[2:3])
     assert [client for client, _ in engine.seen] == [2]
 
 
 def test_abandoned_work_is_never_done(grid: InProcessGrid, engine: Echo) -> None:
-    names = list(grid.push_messages(messages(b"m", inline(b"m"), range(4))))
-    list(grid.pull_messages(names))
+    names = grid.send(letters(b"m", inline(b"m"), range(4)))
+    grid.answers(names)
     grid.abandon(names[1:])
     grid.abandon(["no such message"])
     assert pull_all(grid, names) == []
     assert len(engine.seen) == 1
-
-
-def test_send_and_receive_gives_every_reply(grid: InProcessGrid) -> None:
-    replies = list(grid.send_and_receive(messages(b"m", inline(b"m"), range(4))))
-    assert [unpack(reply.content, Reply)[0].client for reply in replies] == [0, 1, 2, 3]
-
-
-def test_there_is_a_node_for_each_client(grid: InProcessGrid) -> None:
-    assert len(set(grid.get_node_ids())) == 4
 
 
 def test_a_released_payload_is_gone() -> None:

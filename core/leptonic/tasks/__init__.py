@@ -14,7 +14,7 @@ from leptonic.errors import ExperimentError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Task", "task_for"]
+__all__ = ["DerivedTask", "Task", "task_for"]
 
 
 @runtime_checkable
@@ -44,6 +44,15 @@ class Task(Protocol):
 
     def summary(self, sums: Mapping[str, float], examples: float) -> dict[str, float]:
         """What is shown of metrics that were summed over so many examples."""
+        ...
+
+
+@runtime_checkable
+class DerivedTask(Task, Protocol):
+    """A task that knows the derivative of its losses, for those who train without automatic differentiation."""
+
+    def loss_gradients(self, output: "Tensor", labels: "Tensor") -> "Tensor":
+        """The gradient of each example's loss with respect to its own row of ``output``; of the same shape."""
         ...
 
 

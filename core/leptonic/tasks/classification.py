@@ -38,6 +38,11 @@ class _Classification:
         """Cross-entropies in nats, (n,)."""
         return F.cross_entropy(self._checked(output), labels, reduction="none")
 
+    def loss_gradients(self, output: Tensor, labels: Tensor) -> Tensor:
+        """Of the cross-entropies: the probabilities, less 1 for the label's class. Returns (n, classes)."""
+        gradients = self._checked(output).softmax(dim=1)
+        return gradients.scatter_add_(1, labels[:, None], gradients.new_full((len(labels), 1), -1.0))
+
     def measures(self, output: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropies in nats, and 1 for a correct answer. Returns (2, n) float32."""
         logits = self._checked(output).detach().float()

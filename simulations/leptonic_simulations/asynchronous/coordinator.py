@@ -28,7 +28,8 @@ from leptonic_server.clock import Clock
 from leptonic_server.cohort import Members
 from leptonic_server.coordinator import Coordinator, Listener, Phases
 from leptonic_server.evaluation import Evaluator
-from leptonic_server.exchange import Asked, RoundGrid
+from leptonic_server.exchange import Asked
+from leptonic_server.post import RoundGrid
 from leptonic_server.state import RoundState
 from leptonic_server.store import ClientRecord, RoundRecord, RunStore
 from leptonic_simulations.asynchronous.flights import Flight, Flights

@@ -25,7 +25,7 @@ GRADIENT_VALUES = 64 * 2**20
 """Values of a group's gradients of single examples, under privacy: 256 MB."""
 MOST_CLIENTS = 64
 SHARED_VALUES = 2**20
-"""Parameters of a group from which on several threads share its work."""
+"""Parameters of a group from which on all threads share its work; fewer are worth no more than two."""
 
 
 class BatchedEngine:
@@ -72,9 +72,9 @@ class BatchedEngine:
 
     def _trained(self, works: list[LocalWork]) -> list[Outcome]:
         before = torch.get_num_threads()
-        # Threads of a small program wait for each other longer than they work.
+        # Many threads of a small program wait for each other longer than they work.
         small = len(works) * self._clients.trainer.layout.size < SHARED_VALUES
-        torch.set_num_threads(1 if small else self._threads)
+        torch.set_num_threads(min(2, self._threads) if small else self._threads)
         try:
             return self._group.train(works)
         finally:

@@ -130,12 +130,11 @@ class GroupTrainer:
             training, rate=trainer.rate(works[0]), proximal=corrections[0].proximal, steps=plan.steps[0]
         )
         with torch.no_grad():
-            span = SpanTrainer(
-                start, self._layers or [], gathered(self._features, rows), gathered(self._labels, rows), offsets
-            )
-            span.train(list(plan.phases()), weights, table, task=trainer.task, clip_norm=training.gradient_clip_norm)
+            visited = gathered(self._features, rows), gathered(self._labels, rows)
+            span = SpanTrainer(start, self._layers or [], *visited, offsets, task=trainer.task)
+            span.train(list(plan.phases()), weights, table, clip_norm=training.gradient_clip_norm)
             deltas = span.deltas(table, plan.steps).cpu().numpy()
-            return deltas, span.sums(weights > 0, trainer.task)
+            return deltas, span.sums(weights > 0)
 
 
 def _steps(work: LocalWork, training: Training) -> int:

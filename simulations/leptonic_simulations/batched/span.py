@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from leptonic.experiment import Training
 from leptonic.models.logistic import Logistic
 from leptonic.models.mlp import Mlp
-from leptonic.tasks import Task
+from leptonic.tasks import DerivedTask, Task
 
 __all__ = ["LARGEST_SPAN", "SpanTrainer", "fully_connected"]
 
@@ -97,10 +97,18 @@ class SpanTrainer:
     """Trains one group of clients; made for it, used once."""
 
     def __init__(
-        self, start: Tensor, shapes: Sequence[nn.Linear], features: Tensor, labels: Tensor, offsets: Tensor | None
+        self,
+        start: Tensor,
+        shapes: Sequence[nn.Linear],
+        features: Tensor,
+        labels: Tensor,
+        offsets: Tensor | None,
+        *,
+        task: Task,
     ) -> None:
         """start: (d,). features: (k, R, *shape), labels (k, R) of all visits. offsets: (k, d)."""
-        self._labels = labels
+        self._labels, self._task = labels, task
+        self._derived = task if isinstance(task, DerivedTask) else None
         clients, visits = labels.shape
         self._layers: list[Layer] = []
         at = 0
@@ -122,7 +130,6 @@ class SpanTrainer:
         weights: Tensor,
         table: NDArray[np.float64],
         *,
-        task: Task,
         clip_norm: float | None,
     ) -> None:
         """All steps. weights: (k, R), of each visit in its step's loss. table: of :func:`coefficients`."""
@@ -132,7 +139,7 @@ class SpanTrainer:
             for step in steps:
                 now = slice(step * batch, (step + 1) * batch)
                 output = self._forward(clients, now, table[step], gammas[step])
-                gradient = self._loss_gradient(output, now, weights, task)
+                gradient = self._loss_gradient(output, now, weights)
                 self._backward(clients, now, gradient, table[step], gammas[step])
                 if clip_norm is not None:
                     self._clip(clients, now, clip_norm)
@@ -155,9 +162,9 @@ class SpanTrainer:
             parts += [weight.flatten(1), bias]
         return torch.cat(parts, dim=1)
 
-    def sums(self, visited: Tensor, task: Task) -> Tensor:
+    def sums(self, visited: Tensor) -> Tensor:
         """Metric sums of each client over its visits, (metrics, k) float64."""
-        measures = task.measures(self._logits.flatten(0, 1), self._labels.flatten()).view(-1, *self._labels.shape)
+        measures = self._task.measures(self._logits.flatten(0, 1), self._labels.flatten()).view(-1, *self._labels.shape)
         return torch.where(visited, measures, 0.0).to("cpu", torch.float64).sum(dim=2)
 
     def _forward(self, clients: int, now: slice, table: NDArray[np.float64], gamma: Tensor) -> Tensor:
@@ -174,11 +181,15 @@ class SpanTrainer:
         self._logits[:clients, now] = output
         return output
 
-    def _loss_gradient(self, output: Tensor, now: slice, weights: Tensor, task: Task) -> Tensor:
-        labels, weight = (part[: len(output), now].flatten() for part in (self._labels, weights))
+    def _loss_gradient(self, output: Tensor, now: slice, weights: Tensor) -> Tensor:
+        clients = output.shape[0]
+        logits, labels, weight = output.flatten(0, 1), self._labels[:clients, now].flatten(), weights[:clients, now]
+        if self._derived is not None:
+            return self._derived.loss_gradients(logits, labels).view_as(output).mul_(weight[:, :, None])
         with torch.enable_grad():
-            logits = output.flatten(0, 1).requires_grad_()
-            (gradient,) = torch.autograd.grad(task.losses(logits, labels) @ weight, logits)
+            (gradient,) = torch.autograd.grad(
+                self._task.losses(logits.requires_grad_(), labels) @ weight.flatten(), logits
+            )
         return gradient.view_as(output)
 
     def _backward(self, clients: int, now: slice, gradient: Tensor, table: NDArray[np.float64], gamma: Tensor) -> None:

@@ -9,10 +9,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from flwr.app import Message
-
 from leptonic.experiment import Federation
-from leptonic.wire import Reply, Request, unpack
+from leptonic.wire import Reply, Request
 from leptonic_server.clock import Clock
 from leptonic_simulations.scenario.journeys import Journey
 
@@ -47,9 +45,9 @@ class Timetable:
         self._step = Step((0, 0, ""), 0.0, 0)
         self._lost: set[str] = set()
 
-    def sent(self, name: str, message: Message) -> None:
+    def sent(self, name: str, request: Request) -> None:
         """A request leaves now."""
-        request, now, step = unpack(message.content, Request)[0], self._clock.now(), self._step
+        now, step = self._clock.now(), self._step
         if step.numbers != (request.round, request.attempt, request.step):
             wanted = self._federation.wanted if request.step == "train" else self._federation.clients
             numbers = (request.round, request.attempt, request.step)
@@ -62,7 +60,7 @@ class Timetable:
             step.waiting[name] = Arrival(time, len(step.waiting), name, lost)
 
     def due(self, names: Sequence[str]) -> list[str]:
-        """Those of these messages that are worked on now."""
+        """Those of these letters that are worked on now."""
         together = self._together(self._step.waiting[name] for name in names if name in self._step.waiting)
         if not together or self._moment(together) > self._clock.now():
             return []
@@ -73,7 +71,7 @@ class Timetable:
         return [arrival.name for arrival in together]
 
     def arrives(self, name: str, reply: Reply) -> bool:
-        """Whether the reply that was made to a message reaches the coordinator."""
+        """Whether the reply that was made to a letter reaches the coordinator."""
         if name in self._lost:
             self._lost.remove(name)
             return False

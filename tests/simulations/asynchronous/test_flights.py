@@ -38,7 +38,7 @@ def flights_of(
 
 def test_they_arrive_by_their_speeds_and_begin_anew_after_each_step() -> None:
     clock = VirtualClock()
-    flights, members = flights_of({0: 5.0, 1: 2.0, 2: 3.0}, clock), Everyone(range(3))
+    flights, members = flights_of({0: 5.0, 1: 2.0, 2: 3.0}, clock), Everyone(3)
     seen = []
     for version in range(1, 8):
         flight = flights.next(members)
@@ -51,30 +51,30 @@ def test_they_arrive_by_their_speeds_and_begin_anew_after_each_step() -> None:
 def test_who_is_through_waits_for_the_step_and_another_begins() -> None:
     clock = VirtualClock()
     flights = flights_of(dict.fromkeys(range(6), 1.0), clock, concurrency=2)
-    through = [flights.next(Everyone(range(6))) for _ in range(6)]
+    through = [flights.next(Everyone(6)) for _ in range(6)]
     assert sorted(flight.client for flight in through) == list(range(6))
     assert [flight.end for flight in through] == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
     with pytest.raises(RunError, match="nobody trains"):
-        flights.next(Everyone(range(6)))
+        flights.next(Everyone(6))
 
 
 def test_the_silent_are_given_up_by_the_deadline_and_drawn_again() -> None:
     clock = VirtualClock()
     flights = flights_of({0: 7.0}, clock, lost=frozenset({(0, 1), (0, 2)}), deadline=10.0)
-    found = [flights.next(Everyone(range(1))) for _ in range(3)]
+    found = [flights.next(Everyone(1)) for _ in range(3)]
     assert [(flight.end, flight.silent) for flight in found] == [(10.0, True), (20.0, True), (27.0, False)]
 
 
 def test_an_answer_at_the_deadline_is_too_late() -> None:
     flights = flights_of({0: 10.0}, VirtualClock(), deadline=10.0)
-    assert flights.next(Everyone(range(1))).silent
+    assert flights.next(Everyone(1)).silent
 
 
 def test_what_is_under_way_is_restored_whole() -> None:
     seconds = {client: 1.0 + client / 3 for client in range(9)}
     one, other = VirtualClock(), VirtualClock()
     first, second = (flights_of(seconds, clock, concurrency=5) for clock in (one, other))
-    members = Everyone(range(9))
+    members = Everyone(9)
     for version in range(1, 5):
         first.next(members)
         first.begin_step(version)
@@ -92,7 +92,7 @@ def test_models_are_kept_only_for_updates_that_will_be_young_enough() -> None:
     flights = flights_of({0: 1.0, 1: 50.0}, VirtualClock(), max_staleness=2)
     kept = []
     for version in range(1, 5):
-        flights.next(Everyone(range(2)))
+        flights.next(Everyone(2))
         flights.begin_step(version)
         kept.append(flights.versions())
     assert kept == [{0}, {0}, set(), set()]
@@ -103,4 +103,4 @@ def test_nothing_under_way_can_be_kept() -> None:
     empty = flights.vectors()
     assert [vector.size for vector in empty.values()] == [0, 0]
     flights.restore({name: np.asarray(vector) for name, vector in empty.items()}, 0)
-    assert flights.next(Everyone(range(1))).client == 0
+    assert flights.next(Everyone(1)).client == 0

@@ -4,11 +4,9 @@ import math
 from typing import Any
 
 import pytest
-from flwr.app import Message
-from flwr.supercore.task_identity import TaskIdentity
 
 from leptonic.experiment import Federation
-from leptonic.wire import Payload, Reply, Request, inline, pack
+from leptonic.wire import Payload, Reply, Request, inline
 from leptonic_simulations.scenario.clock import VirtualClock
 from leptonic_simulations.scenario.journeys import Journey
 from leptonic_simulations.scenario.timetable import Timetable
@@ -24,13 +22,12 @@ class Planned:
     """A timetable of clients that take so many seconds; negative ones are lost after their work, None never trains."""
 
     def __init__(self, seconds: list[float | None], *, start: float = 0.0, step: str = "train", **federation: Any):
-        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
         self.clock, self.seconds, self.names = VirtualClock(start), seconds, [str(n) for n in range(len(seconds))]
         settings = Federation(clients=len(seconds), **federation)
         self.table = Timetable(settings, self.clock, self.journey)
         self.clock.follow(self.table.next_event)
         for client, name in enumerate(self.names):
-            self.table.sent(name, self.message(client, step))
+            self.table.sent(name, self.request(client, step))
 
     def journey(self, request: Request) -> Journey:
         seconds = self.seconds[request.client]
@@ -38,9 +35,9 @@ class Planned:
             return Journey(0.0, "never_trains")
         return Journey(abs(seconds), "is_lost" if seconds < 0 else "arrives")
 
-    def message(self, client: int, step: str = "train") -> Message:
+    def request(self, client: int, step: str = "train") -> Request:
         numbers = {**NUMBERS, "round": 1, "step": step, "client": client, "payload": inline(b"")}
-        return Message(pack(Request.model_validate(numbers)), 2 + client, "train", ttl=9.0, group_id="1")
+        return Request.model_validate(numbers)
 
     def next(self) -> tuple[float, list[str]]:
         """Pause until something is due."""
@@ -108,7 +105,7 @@ def test_a_new_step_begins_anew(change: dict[str, int]) -> None:
     plan.next()
     request = Request.model_validate({**NUMBERS, "round": 1, "step": "train", "client": 0, "payload": inline(b"")})
     again = request.model_copy(update=change)
-    plan.table.sent("again", Message(pack(again), 2, "train", ttl=9.0, group_id="1"))
+    plan.table.sent("again", again)
     plan.names.append("again")
     assert plan.next() == (3.0, ["again"])
     assert plan.table.arrives("again", DONE)
