@@ -31,7 +31,7 @@ class LocalData:
     held_rows: Tensor
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self.rows.numel()
 
     def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Fresh tensors of the examples at these positions: slices are aligned differently, and sum differently."""

@@ -23,6 +23,7 @@ from leptonic_client.training import LocalTrainer, LocalWork, Protection
 __all__ = ["Answer", "Participant", "failure", "reply_to", "respond", "success"]
 
 DETAIL_LIMIT = 1000
+_NOT_DESCRIBED = Payload(kind="memory", length=0)
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,10 @@ class Participant:
     def contribute(self, request: Request, work: LocalWork, update: LocalUpdate) -> Answer:
         """Encode the outcome of the work, and keep the algorithm's state."""
         encoded = self.trainer.pipeline.encode(update).to_bytes()
+        return self.settle(request, work, update, encoded)
+
+    def settle(self, request: Request, work: LocalWork, update: LocalUpdate, encoded: bytes) -> Answer:
+        """Keep the algorithm's state of an outcome that was encoded. encoded: what this client's reply brings."""
         self.home.save_state(request.run, self.index, request.round, update.state, request.counted)
         return Answer(encoded, work.protection.epsilon if work.protection else None)
 
@@ -166,7 +171,17 @@ def failure(request: Request, error: LeptonicError, detail: str) -> Reply:
 
 def reply_to(request: Request, status: str, **fields: object) -> Reply:
     """A reply to a request, its payload not described yet."""
-    numbers = request.model_dump(exclude={"counted", "payload"})
-    detail = str(fields.pop("detail", ""))[:DETAIL_LIMIT]
-    payload = Payload(kind="memory", length=0)
-    return Reply.model_validate({**numbers, "payload": payload, "status": status, "detail": detail, **fields})
+    return Reply.model_validate(
+        {
+            "run": request.run,
+            "experiment": request.experiment,
+            "round": request.round,
+            "step": request.step,
+            "attempt": request.attempt,
+            "client": request.client,
+            "payload": _NOT_DESCRIBED,
+            "status": status,
+            **fields,
+            "detail": str(fields.get("detail", ""))[:DETAIL_LIMIT],
+        }
+    )

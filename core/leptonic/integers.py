@@ -90,6 +90,32 @@ class Lattice:
             words[start : start + CHUNK] = reals
         return words.view(np.uint32), clamped
 
+    def quantise_sum(self, values: NDArray[np.float32], factors: NDArray[np.float64]) -> tuple[NDArray[np.uint32], int]:
+        """The sum of several clients' words, and how many entries were clamped in all.
+
+        The same as :meth:`quantise` of each, added; for many short updates several times as fast.
+        values: (k, d) float32, k at most :attr:`clients`. factors: (k,) float64 in [0, 1].
+        """
+        lowest, highest = _extremes(values)
+        if not (math.isfinite(lowest) and math.isfinite(highest)):
+            raise _not_finite(values.ravel())
+        clamps, clamped = lowest < -self.range or highest > self.range, 0
+        words = np.empty(values.shape[1], dtype=np.int32)
+        total, buffer = np.empty((2, min(CHUNK, len(words))), dtype=np.float64)
+        for start in range(0, len(words), CHUNK):
+            rows = values[:, start : start + CHUNK]
+            sums, reals = total[: rows.shape[1]], buffer[: rows.shape[1]]
+            sums[:] = 0.0
+            for row, scale in zip(rows, (factors * self.scale).tolist(), strict=True):
+                reals[:] = row
+                if clamps:
+                    clamped += self._clamp(reals)
+                reals *= scale
+                # Integers below 2^53, whose sum is exact whatever its order.
+                sums += np.rint(reals, out=reals)
+            words[start : start + CHUNK] = sums
+        return words.view(np.uint32), clamped
+
     def dequantise(self, total: NDArray[np.uint32], divisor: float) -> NDArray[np.float32]:
         """The values that a sum of words stands for, over ``divisor`` (the sum of the factors, for a mean).
 

@@ -88,12 +88,26 @@ class Pipeline:
             words, outside = self.lattice.quantise(update.vectors[segment.name], factor if segment.weighted else 1.0)
             parts.append(words)
             clamped += outside
-        capped = float(weight < update.weight) if self.weight_cap is not None else 0.0
-        sums = (update.sums.get(name, 0.0) for name in self.sum_names)
         return Contribution(
             words=parts[0] if len(parts) == 1 else np.concatenate(parts),
-            scalars=to_fixed([1.0, weight, float(clamped), capped, *sums]),
+            scalars=self._scalars(update, weight, clamped=clamped),
         )
+
+    def encode_sum(self, updates: Sequence[LocalUpdate]) -> Contribution:
+        """The sum of these updates, each encoded; faster for many small ones. Raises RunError as :meth:`encode`."""
+        weights = [self.weight_of(update.weight) for update in updates]
+        factors = np.ones(len(updates)) if self.weight_cap is None else np.array(weights) / self.weight_cap
+        total, clamped = self.zero(), 0
+        for index, segment in enumerate(self.algorithm.segments):
+            stacked = np.stack([update.vectors[segment.name] for update in updates])
+            words, outside = self.lattice.quantise_sum(stacked, factors if segment.weighted else np.ones(len(updates)))
+            total.words[index * self.size : (index + 1) * self.size] = words
+            clamped += outside
+        for update, weight in zip(updates, weights, strict=True):
+            # Which client's entries were clamped, no sum can tell.
+            add(total.scalars, self._scalars(update, weight, clamped=clamped))
+            clamped = 0
+        return total
 
     def check(self, contribution: Contribution, *, clients: int = 1) -> None:
         """Raise DecodeError unless so many clients can have contributed this: what a server in the clear can see.
@@ -132,6 +146,10 @@ class Pipeline:
             divisor = weight / self.weight_cap if segment.weighted and self.weight_cap is not None else count
             vectors[segment.name] = self.lattice.dequantise(words, divisor)
         return Mean(vectors=vectors, sums=sums, count=round(count))
+
+    def _scalars(self, update: LocalUpdate, weight: float, *, clamped: int) -> NDArray[np.uint64]:
+        capped = float(weight < update.weight) if self.weight_cap is not None else 0.0
+        return to_fixed([1.0, weight, float(clamped), capped, *(update.sums.get(name, 0.0) for name in self.sum_names)])
 
     def _sums(self, total: Contribution) -> dict[str, float]:
         return dict(zip(self._names, from_fixed(total.scalars).tolist(), strict=True))

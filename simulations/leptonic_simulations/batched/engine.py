@@ -1,8 +1,9 @@
 """The batched engine: the clients of a step in groups, each group one tensor program.
 
 What the clients do around training (reserving a release, loading and keeping state, encoding) is done by the
-same :class:`Participant` as everywhere; only the arithmetic of local training is shared. Sums are made in
-another order than by one client alone, so results agree with the sequential engine's to rounding.
+same :class:`Participant` as everywhere; only the arithmetic of local training is shared, and the encoding where
+nobody looks at single contributions. Sums are made in another order than by one client alone, so results agree
+with the sequential engine's to rounding.
 """
 
 import time
@@ -11,11 +12,13 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from leptonic.errors import LeptonicError
+from leptonic.update import LocalUpdate
 from leptonic.wire import Reply, Request
 from leptonic_client.participant import failure, success
 from leptonic_client.training import LocalWork
 from leptonic_simulations.batched.group import GroupTrainer, Outcome
 from leptonic_simulations.clients import SimulatedClients
+from leptonic_simulations.sums import only_sums_count, with_sum
 
 __all__ = ["BatchedEngine"]
 
@@ -26,6 +29,8 @@ GRADIENT_VALUES = 64 * 2**20
 MOST_CLIENTS = 64
 SHARED_VALUES = 2**20
 """Parameters of a group from which on all threads share its work; fewer are worth no more than two."""
+
+Done = tuple[Request, LocalWork, LocalUpdate]
 
 
 class BatchedEngine:
@@ -42,9 +47,10 @@ class BatchedEngine:
         if experiment.privacy is not None:
             fit = min(fit, GRADIENT_VALUES // (size * experiment.training.batch_size))
         self._most = max(1, min(MOST_CLIENTS, fit))
+        self._sums = only_sums_count(experiment)
 
     def answers(self, requests: Sequence[Request], content: bytes | memoryview) -> Iterator[tuple[Reply, bytes]]:
-        """The replies, in the order of the requests within each group."""
+        """The replies of each group: failures, then the others in the order of the requests."""
         if not requests or requests[0].step != "train":
             for request in requests:
                 yield self._clients.respond(request, content)
@@ -55,7 +61,7 @@ class BatchedEngine:
     def close(self) -> None:
         """There is nothing to close."""
 
-    def _train(self, requests: Sequence[Request], content: bytes | memoryview) -> list[tuple[Reply, bytes]]:
+    def _train(self, requests: Sequence[Request], content: bytes | memoryview) -> Iterator[tuple[Reply, bytes]]:
         started = time.perf_counter()
         works: dict[int, LocalWork] = {}
         outcomes: dict[int, Outcome] = {}
@@ -66,9 +72,17 @@ class BatchedEngine:
                 outcomes[request.client] = error
         outcomes |= zip(works, self._trained(list(works.values())), strict=True)
         share = (time.perf_counter() - started) / len(requests)
-        return [
-            self._reply(request, works.get(request.client), outcomes[request.client], share) for request in requests
-        ]
+        done: list[Done] = []
+        for request in requests:
+            outcome = outcomes[request.client]
+            if isinstance(outcome, LocalUpdate):
+                done.append((request, works[request.client], outcome))
+            else:
+                yield failure(request, outcome, str(outcome)), b""
+        if self._sums and done and (together := self._summed(done, share)):
+            yield from together
+        else:
+            yield from (self._alone(*each, share) for each in done)
 
     def _trained(self, works: list[LocalWork]) -> list[Outcome]:
         before = torch.get_num_threads()
@@ -80,12 +94,22 @@ class BatchedEngine:
         finally:
             torch.set_num_threads(before)
 
-    def _reply(self, request: Request, work: LocalWork | None, outcome: Outcome, seconds: float) -> tuple[Reply, bytes]:
-        if work is None or isinstance(outcome, LeptonicError):
-            assert isinstance(outcome, LeptonicError)
-            return failure(request, outcome, str(outcome)), b""
+    def _summed(self, done: Sequence[Done], seconds: float) -> list[tuple[Reply, bytes]] | None:
+        """Replies of which the last carries the sum of all; None if one of them must be told alone what is wrong."""
         try:
-            answer = self._clients.client(request.client).contribute(request, work, outcome)
+            total = self._clients.trainer.pipeline.encode_sum([update for _, _, update in done]).to_bytes()
+            answers = [
+                self._clients.client(request.client).settle(request, work, update, total)
+                for request, work, update in done
+            ]
+        except LeptonicError:
+            return None
+        replies = [success(each[0], answer, seconds=seconds) for each, answer in zip(done, answers, strict=True)]
+        return list(with_sum(replies, total))
+
+    def _alone(self, request: Request, work: LocalWork, update: LocalUpdate, seconds: float) -> tuple[Reply, bytes]:
+        try:
+            answer = self._clients.client(request.client).contribute(request, work, update)
         except LeptonicError as error:
             return failure(request, error, str(error)), b""
         return success(request, answer, seconds=seconds), answer.content

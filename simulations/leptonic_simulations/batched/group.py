@@ -22,8 +22,8 @@ from leptonic_simulations.batched.steps import plain_steps
 __all__ = ["GroupTrainer", "Outcome"]
 
 Outcome = LocalUpdate | LeptonicError
-Trained = tuple[NDArray[np.float32], Tensor]
-"""Deltas (k, d) and metric sums (metrics, k) float64."""
+Trained = tuple[NDArray[np.float32], NDArray[np.float64]]
+"""Deltas (k, d) and metric sums (metrics, k)."""
 
 
 class GroupTrainer:
@@ -64,8 +64,8 @@ class GroupTrainer:
         few = plan.rows.shape[0] * plan.rows.shape[2] <= LARGEST_SPAN
         train = self._in_span if self._layers and few else self._stacked
         deltas, sums = train(works, plan, corrections)
-        visited = (plan.weights > 0).sum(dim=(0, 2)).tolist()
-        finite = torch.isfinite(sums).all(dim=0).tolist()
+        visited = (plan.weights.numpy() > 0).sum(axis=(0, 2))
+        finite = np.isfinite(sums.sum(axis=0))
         names = trainer.task.metric_names
         outcomes: list[Outcome] = []
         for index, (work, delta) in enumerate(zip(works, deltas, strict=True)):
@@ -119,22 +119,23 @@ class GroupTrainer:
             correct=self._corrector(stack, corrections),
             learning_rate=self._trainer.rate(works[0]),
         )
-        return stack.deltas(), sums
+        return stack.deltas(), sums.numpy()
 
     def _in_span(self, works: Sequence[LocalWork], plan: Schedule, corrections: Sequence[Correction]) -> Trained:
         trainer, training = self._trainer, self._trainer.experiment.training
-        rows, weights = (part.transpose(0, 1).flatten(1).to(trainer.device) for part in (plan.rows, plan.weights))
+        rows, weights = plan.rows.to(trainer.device), plan.weights.to(trainer.device)
         offsets = stacked_offsets(corrections, trainer.device)
         start = torch.from_numpy(np.array(works[0].start)).to(trainer.device)
         table = coefficients(
             training, rate=trainer.rate(works[0]), proximal=corrections[0].proximal, steps=plan.steps[0]
         )
         with torch.no_grad():
-            visited = gathered(self._features, rows), gathered(self._labels, rows)
-            span = SpanTrainer(start, self._layers or [], *visited, offsets, task=trainer.task)
+            features = gathered(self._features, rows.transpose(0, 1).flatten(1))
+            labels = gathered(self._labels, rows)
+            span = SpanTrainer(start, self._layers or [], features, labels, offsets, task=trainer.task)
             span.train(list(plan.phases()), weights, table, clip_norm=training.gradient_clip_norm)
             deltas = span.deltas(table, plan.steps).cpu().numpy()
-            return deltas, span.sums(weights > 0)
+            return deltas, span.sums(weights > 0).numpy()
 
 
 def _steps(work: LocalWork, training: Training) -> int:

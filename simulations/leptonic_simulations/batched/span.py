@@ -58,12 +58,13 @@ def coefficients(training: Training, *, rate: float, proximal: float, steps: int
     return np.array(table)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Layer:
     """One layer of all clients, over the steps of a round.
 
     weight (outputs, inputs), bias (outputs,): W0. offset: (k, outputs, inputs) and (k, outputs), or None.
     inputs (k, R, inputs), gradients (k, R, outputs): of every example of every step, zero until it comes.
+    known: :meth:`products` of all inputs, where those are the examples themselves.
     """
 
     weight: Tensor
@@ -71,16 +72,25 @@ class Layer:
     offset: tuple[Tensor, Tensor] | None
     inputs: Tensor
     gradients: Tensor
+    known: list[Tensor] | None = None
 
-    def base(self, inputs: Tensor, now: NDArray[np.float64]) -> Tensor:
-        """What W0 and the offset make of inputs (k, n, inputs). now: coefficients of the present weights."""
-        output: Tensor = F.linear(inputs, self.weight, self.bias)
-        if now[0] != 1.0:
-            output = output * now[0]
+    def products(self, inputs: Tensor) -> list[Tensor]:
+        """What W0, and what the offset if there is one, make of inputs (k, n, inputs)."""
+        made: list[Tensor] = [F.linear(inputs, self.weight, self.bias)]
         if self.offset is not None:
             weight, bias = (part[: len(inputs)] for part in self.offset)
-            output = output + now[1] * (inputs @ weight.mT + bias[:, None])
-        return output
+            made.append(inputs @ weight.mT + bias[:, None])
+        return made
+
+    def base(self, inputs: Tensor, at: slice, now: NDArray[np.float64]) -> Tensor:
+        """What the present weights make of a step's inputs but for its gradients. now: their coefficients."""
+        if self.known is None:
+            output, *offset = self.products(inputs)
+        else:
+            output, *offset = (part[: inputs.shape[0], at] for part in self.known)
+        if now[0] != 1.0:
+            output = output * now[0]
+        return output + now[1] * offset[0] if offset else output
 
     def back(self, gradient: Tensor, past: Tensor, now: NDArray[np.float64], gamma: Tensor) -> Tensor:
         """The gradient (k, n, inputs) of the layer's inputs. past: output gradients of earlier examples."""
@@ -106,10 +116,10 @@ class SpanTrainer:
         *,
         task: Task,
     ) -> None:
-        """start: (d,). features: (k, R, *shape), labels (k, R) of all visits. offsets: (k, d)."""
+        """start: (d,). features: (k, R, *shape), labels (steps, k, batch) of all R visits. offsets: (k, d)."""
         self._labels, self._task = labels, task
         self._derived = task if isinstance(task, DerivedTask) else None
-        clients, visits = labels.shape
+        clients, visits = features.shape[:2]
         self._layers: list[Layer] = []
         at = 0
         for module in shapes:
@@ -122,7 +132,8 @@ class SpanTrainer:
             gradients = features.new_zeros(clients, visits, rows)
             self._layers.append(Layer(start[cut[0]].view(rows, columns), start[cut[1]], of, inputs, gradients))
             at += size + rows
-        self._logits = features.new_zeros(clients, visits, self._layers[-1].bias.shape[0])
+        self._layers[0].known = self._layers[0].products(self._layers[0].inputs)
+        self._logits = features.new_zeros(*labels.shape, self._layers[-1].bias.shape[0])
 
     def train(
         self,
@@ -132,21 +143,22 @@ class SpanTrainer:
         *,
         clip_norm: float | None,
     ) -> None:
-        """All steps. weights: (k, R), of each visit in its step's loss. table: of :func:`coefficients`."""
-        batch = weights.shape[1] // (len(table) - 1)
+        """All steps. weights: (steps, k, batch), of each visit in its step's loss. table: of :func:`coefficients`."""
+        batch = weights.shape[2]
         gammas = torch.from_numpy(table[:, 2:]).repeat_interleave(batch, dim=1).to(weights)
         for steps, clients in phases:
             for step in steps:
                 now = slice(step * batch, (step + 1) * batch)
                 output = self._forward(clients, now, table[step], gammas[step])
-                gradient = self._loss_gradient(output, now, weights)
+                self._logits[step, :clients] = output
+                gradient = self._loss_gradient(output, self._labels[step, :clients], weights[step, :clients])
                 self._backward(clients, now, gradient, table[step], gammas[step])
                 if clip_norm is not None:
                     self._clip(clients, now, clip_norm)
 
     def deltas(self, table: NDArray[np.float64], steps: Sequence[int]) -> Tensor:
         """How far each client's weights have moved after its own number of steps, (k, d)."""
-        batch = self._labels.shape[1] // (len(table) - 1)
+        batch = self._labels.shape[2]
         ends = torch.from_numpy(table[list(steps)]).to(self._logits)
         gammas = ends[:, 2:].repeat_interleave(batch, dim=1)[:, :, None]
         parts = []
@@ -163,9 +175,9 @@ class SpanTrainer:
         return torch.cat(parts, dim=1)
 
     def sums(self, visited: Tensor) -> Tensor:
-        """Metric sums of each client over its visits, (metrics, k) float64."""
-        measures = self._task.measures(self._logits.flatten(0, 1), self._labels.flatten()).view(-1, *self._labels.shape)
-        return torch.where(visited, measures, 0.0).to("cpu", torch.float64).sum(dim=2)
+        """Metric sums of each client over its visits, (metrics, k) float64. visited: (steps, k, batch)."""
+        measures = self._task.measures(self._logits.flatten(0, 2), self._labels.flatten()).view(-1, *self._labels.shape)
+        return torch.where(visited, measures, 0.0).to("cpu", torch.float64).sum(dim=(1, 3))
 
     def _forward(self, clients: int, now: slice, table: NDArray[np.float64], gamma: Tensor) -> Tensor:
         output = self._layers[0].inputs[:clients, now]
@@ -173,22 +185,21 @@ class SpanTrainer:
             inputs = F.relu(output) if index else output
             if index:
                 layer.inputs[:clients, now] = inputs
-            output = layer.base(inputs, table)
+            output = layer.base(inputs, now, table)
             if now.start:
                 before = slice(0, now.start)
                 products = inputs @ layer.inputs[:clients, before].mT + 1.0
                 output = torch.baddbmm(output, products * gamma[before], layer.gradients[:clients, before])
-        self._logits[:clients, now] = output
         return output
 
-    def _loss_gradient(self, output: Tensor, now: slice, weights: Tensor) -> Tensor:
-        clients = output.shape[0]
-        logits, labels, weight = output.flatten(0, 1), self._labels[:clients, now].flatten(), weights[:clients, now]
+    def _loss_gradient(self, output: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """Of a step's weighted losses with respect to its output (k, batch, classes)."""
+        logits, labels = output.flatten(0, 1), labels.flatten()
         if self._derived is not None:
-            return self._derived.loss_gradients(logits, labels).view_as(output).mul_(weight[:, :, None])
+            return self._derived.loss_gradients(logits, labels).view_as(output).mul_(weights[:, :, None])
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(
-                self._task.losses(logits.requires_grad_(), labels) @ weight.flatten(), logits
+                self._task.losses(logits.requires_grad_(), labels) @ weights.flatten(), logits
             )
         return gradient.view_as(output)
 

@@ -21,13 +21,13 @@ import numpy as np
 
 from leptonic import __version__
 from leptonic.errors import ExperimentError, LeptonicError, RunError
-from leptonic.experiment import MeanRule
 from leptonic.wire import Reply, Request
 from leptonic_client.data import steps_of
 from leptonic_client.participant import failure
 from leptonic_simulations.clients import SimulatedClients
 from leptonic_simulations.cluster.machines import Machines, imported
 from leptonic_simulations.cluster.worker import MARK, Answered, ClusterWorker, machine
+from leptonic_simulations.sums import only_sums_count
 
 __all__ = ["RayEngine"]
 
@@ -57,8 +57,7 @@ class RayEngine:
         federation, self._training = experiment.federation, experiment.training
         self._rows = clients.data.rows
         self._ordered = federation.invited > federation.wanted
-        # Within a scenario a reply may be lost or late by itself.
-        self._sums = isinstance(experiment.aggregation, MeanRule) and not self._ordered and experiment.scenario is None
+        self._sums = only_sums_count(experiment)
         self._ray = imported()
         self._mark = clients.folder / MARK
         self._workers: list[Any] = []

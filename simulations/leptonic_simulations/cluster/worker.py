@@ -21,7 +21,7 @@ from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
 from leptonic.wire import Reply, Request
 from leptonic_simulations.clients import FederatedData, SimulatedClients
-from leptonic_simulations.cluster.sums import summed
+from leptonic_simulations.sums import summed
 
 __all__ = ["MARK", "Answered", "ClusterWorker", "machine"]
 

@@ -92,8 +92,10 @@ def test_every_client_moves_as_by_its_own_steps(
     assert layers is not None
     phases = [(range(t, t + 1), sum(own > t for own in steps)) for t in range(most)]
     with torch.no_grad():
-        span = SpanTrainer(start, layers, features, labels, offsets, task=TASK)
-        span.train(phases, weights.flatten(1), table, clip_norm=clip)
+        span = SpanTrainer(
+            start, layers, features, labels.view(clients, most, batch).transpose(0, 1), offsets, task=TASK
+        )
+        span.train(phases, weights.transpose(0, 1), table, clip_norm=clip)
         deltas = span.deltas(table, steps)
     for client, own in enumerate(steps):
         nn.utils.vector_to_parameters(start.clone(), model.parameters())

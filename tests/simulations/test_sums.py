@@ -10,8 +10,8 @@ from tests.simulations.small import experiment
 
 from leptonic.pipeline import Pipeline
 from leptonic.wire import Reply
-from leptonic_simulations.cluster.sums import summed
 from leptonic_simulations.sequential import SequentialEngine
+from leptonic_simulations.sums import summed
 
 SIZES = (40, 7, 33, 12)
 

@@ -1,17 +1,34 @@
-"""The contributions of one worker's clients as one sum, so that traffic grows with workers and not with clients.
+"""The contributions of clients that were trained together as one sum, so that costs grow with groups, not clients.
 
 Sums of integers do not depend on who is added where: the coordinator ends with the bits of single contributions.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from leptonic.errors import DecodeError
+from leptonic.experiment import Experiment, MeanRule
 from leptonic.pipeline import Contribution, Pipeline
 from leptonic.wire import Reply
 
-__all__ = ["summed"]
+__all__ = ["only_sums_count", "summed", "with_sum"]
 
 Answer = tuple[Reply, bytes]
+
+
+def only_sums_count(experiment: Experiment) -> bool:
+    """Whether every reply is wanted and nobody looks at a single one."""
+    federation = experiment.federation
+    # Within a scenario a reply may be lost or late by itself.
+    together = federation.invited == federation.wanted and experiment.scenario is None
+    return together and isinstance(experiment.aggregation, MeanRule)
+
+
+def with_sum(replies: Sequence[Reply], total: bytes) -> Iterator[Answer]:
+    """These replies, of which the last brings the sum of all."""
+    *others, carrier = replies
+    for reply in others:
+        yield reply.model_copy(update={"carried_by": carrier.client}), b""
+    yield carrier, total
 
 
 def summed(pipeline: Pipeline, answers: Iterable[Answer]) -> Iterator[Answer]:
@@ -28,10 +45,7 @@ def summed(pipeline: Pipeline, answers: Iterable[Answer]) -> Iterator[Answer]:
             total.add(contribution)
             trained.append(reply)
     if trained:
-        *others, carrier = trained
-        for reply in others:
-            yield reply.model_copy(update={"carried_by": carrier.client}), b""
-        yield carrier, total.to_bytes()
+        yield from with_sum(trained, total.to_bytes())
 
 
 def _takeable(pipeline: Pipeline, answer: bytes) -> Contribution | None:
