@@ -73,6 +73,7 @@ class LocalTrainer:
         self.model = models.build(experiment.model, self.spec, experiment.seed).to(self.device)
         self.layout = parameters.layout_of(self.model)
         self.pipeline = pipeline_for(experiment, self.layout.size)
+        self._reference_steps = steps_of(experiment.training, reference_examples(experiment))
 
     def train(self, work: LocalWork) -> LocalUpdate:
         """Train from the global model and return the update. Raises DataError for a client without examples."""
@@ -99,7 +100,7 @@ class LocalTrainer:
         trained = Trained(
             delta=delta,
             weight=self.pipeline.weight_of(examples),
-            work=Work(steps, self._reference_steps(), self.rate(work), self.experiment.training.momentum),
+            work=Work(steps, self._reference_steps, self.rate(work), self.experiment.training.momentum),
             sent=work.sent,
             state=work.state,
         )
@@ -151,6 +152,3 @@ class LocalTrainer:
                 self.task.losses(self.model(batch.to(self.device)), target.to(self.device)).mean().backward()
                 private.step(correct)
         return protection.plan.steps_per_round
-
-    def _reference_steps(self) -> int:
-        return steps_of(self.experiment.training, reference_examples(self.experiment))

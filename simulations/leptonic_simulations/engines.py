@@ -16,6 +16,8 @@ __all__ = ["cores", "engine_for"]
 
 WORKER_START = 6.0
 """Seconds that workers take to start, about: each imports torch."""
+OPTIMIZER_START = 2.0
+"""Seconds that torch takes over its first optimiser, about: it imports its compiler."""
 
 Say = Callable[[str], None]
 Keep = Callable[[str, str], None]
@@ -66,11 +68,11 @@ def engine_for(clients: SimulatedClients, *, rounds: int, chosen: str | None, ke
 
 
 def _candidates(clients: SimulatedClients, workers: int) -> dict[str, Candidate]:
-    """Every engine for these clients, cheap ones first."""
+    """Every engine for these clients, those that start at once first."""
     count = max(1, min(workers // clients.experiment.training.threads, clients.experiment.summed))
     candidates = [
-        Candidate("sequential", lambda: SequentialEngine(clients)),
         Candidate("batched", lambda: BatchedEngine(clients, threads=workers), at_once=8),
+        Candidate("sequential", lambda: SequentialEngine(clients), cost=OPTIMIZER_START),
     ]
     if count > 1 or clients.experiment.simulation.engine == "processes":
         make = lambda: ProcessesEngine(clients, workers=count)  # noqa: E731

@@ -132,9 +132,18 @@ class GroupTrainer:
         with torch.no_grad():
             features = gathered(self._features, rows.transpose(0, 1).flatten(1))
             labels = gathered(self._labels, rows)
-            span = SpanTrainer(start, self._layers or [], features, labels, offsets, task=trainer.task)
-            span.train(list(plan.phases()), weights, table, clip_norm=training.gradient_clip_norm)
-            deltas = span.deltas(table, plan.steps).cpu().numpy()
+            span = SpanTrainer(
+                start,
+                self._layers or [],
+                features,
+                labels,
+                offsets,
+                table=table,
+                clip_norm=training.gradient_clip_norm,
+                task=trainer.task,
+            )
+            span.train(list(plan.phases()), weights)
+            deltas = span.deltas(plan.steps).cpu().numpy()
             return deltas, span.sums(weights > 0).numpy()
 
 

@@ -10,12 +10,12 @@ W_t is one product with W0, which all clients share, and products with as many v
 
     A_t W_t^T = alpha_t A_t W0^T + beta_t A_t offset^T + sum_s gamma_ts (A_t A_s^T) G_s.
 
-A bias is a weight whose input is always 1, which adds 1 to each A_t A_s^T. For a few small steps, as in most
-simulations of many clients, this reads and writes the weights once instead of five times per step.
+For a few small steps, as in most simulations of many clients, this reads and writes the weights once instead of
+five times per step. The last sum may also be formed step by step (:mod:`leptonic_simulations.batched.past`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from leptonic.experiment import Training
 from leptonic.models.logistic import Logistic
 from leptonic.models.mlp import Mlp
 from leptonic.tasks import DerivedTask, Task
+from leptonic_simulations.batched.past import Kept, Past, Summed
 
 __all__ = ["LARGEST_SPAN", "SpanTrainer", "fully_connected"]
 
@@ -63,16 +64,17 @@ class Layer:
     """One layer of all clients, over the steps of a round.
 
     weight (outputs, inputs), bias (outputs,): W0. offset: (k, outputs, inputs) and (k, outputs), or None.
-    inputs (k, R, inputs), gradients (k, R, outputs): of every example of every step, zero until it comes.
-    known: :meth:`products` of all inputs, where those are the examples themselves.
+    past: what the steps so far have added. known: :meth:`products` of all examples, where they are the layer's inputs.
+    inputs, gradient: of the present step.
     """
 
     weight: Tensor
     bias: Tensor
     offset: tuple[Tensor, Tensor] | None
-    inputs: Tensor
-    gradients: Tensor
+    past: Past
     known: list[Tensor] | None = None
+    inputs: Tensor = field(default_factory=Tensor)
+    gradient: Tensor = field(default_factory=Tensor)
 
     def products(self, inputs: Tensor) -> list[Tensor]:
         """What W0, and what the offset if there is one, make of inputs (k, n, inputs)."""
@@ -82,29 +84,32 @@ class Layer:
             made.append(inputs @ weight.mT + bias[:, None])
         return made
 
-    def base(self, inputs: Tensor, at: slice, now: NDArray[np.float64]) -> Tensor:
-        """What the present weights make of a step's inputs but for its gradients. now: their coefficients."""
+    def forward(self, inputs: Tensor, at: slice, now: NDArray[np.float64], gamma: Tensor) -> Tensor:
+        """What the present weights make of a step's inputs. now: coefficients of W0 and the offset in them."""
+        self.inputs = inputs
         if self.known is None:
             output, *offset = self.products(inputs)
         else:
             output, *offset = (part[: inputs.shape[0], at] for part in self.known)
         if now[0] != 1.0:
             output = output * now[0]
-        return output + now[1] * offset[0] if offset else output
+        if offset:
+            output = output + now[1] * offset[0]
+        return self.past.forward(output, inputs, at, gamma)
 
-    def back(self, gradient: Tensor, past: Tensor, now: NDArray[np.float64], gamma: Tensor) -> Tensor:
-        """The gradient (k, n, inputs) of the layer's inputs. past: output gradients of earlier examples."""
-        clients, before = len(gradient), past.shape[1]
-        result: Tensor = (gradient @ self.weight) * now[0]
+    def backward(self, gradient: Tensor, at: slice, now: NDArray[np.float64], gamma: Tensor) -> Tensor:
+        """The gradient (k, n, inputs) of the step's inputs."""
+        below: Tensor = (gradient @ self.weight) * now[0]
         if self.offset is not None:
-            result = result + now[1] * (gradient @ self.offset[0][:clients])
-        if before:
-            result = torch.baddbmm(result, (gradient @ past.mT) * gamma[:before], self.inputs[:clients, :before])
-        return result
+            below = below + now[1] * (gradient @ self.offset[0][: len(gradient)])
+        return self.past.backward(below, gradient, at, gamma)
 
 
 class SpanTrainer:
-    """Trains one group of clients; made for it, used once."""
+    """Trains one group of clients; made for it, used once.
+
+    table: of :func:`coefficients`, for as many steps as the client with the most takes.
+    """
 
     def __init__(
         self,
@@ -114,12 +119,17 @@ class SpanTrainer:
         labels: Tensor,
         offsets: Tensor | None,
         *,
+        table: NDArray[np.float64],
+        clip_norm: float | None,
         task: Task,
     ) -> None:
         """start: (d,). features: (k, R, *shape), labels (steps, k, batch) of all R visits. offsets: (k, d)."""
-        self._labels, self._task = labels, task
+        self._labels, self._task, self._clip_norm = labels, task, clip_norm
         self._derived = task if isinstance(task, DerivedTask) else None
-        clients, visits = features.shape[:2]
+        self._table, self._batch = table, labels.shape[2]
+        self._gammas = torch.from_numpy(table[:, 2:]).repeat_interleave(self._batch, dim=1).to(features)
+        self._features = features.flatten(2)
+        clients = features.shape[0]
         self._layers: list[Layer] = []
         at = 0
         for module in shapes:
@@ -128,44 +138,52 @@ class SpanTrainer:
             of = None
             if offsets is not None:
                 of = offsets[:, cut[0]].reshape(clients, rows, columns), offsets[:, cut[1]]
-            inputs = features.flatten(2) if not self._layers else features.new_zeros(clients, visits, columns)
-            gradients = features.new_zeros(clients, visits, rows)
-            self._layers.append(Layer(start[cut[0]].view(rows, columns), start[cut[1]], of, inputs, gradients))
+            past = self._past(rows, columns)
+            self._layers.append(Layer(start[cut[0]].view(rows, columns), start[cut[1]], of, past))
             at += size + rows
-        self._layers[0].known = self._layers[0].products(self._layers[0].inputs)
+        self._layers[0].known = self._layers[0].products(self._features)
         self._logits = features.new_zeros(*labels.shape, self._layers[-1].bias.shape[0])
 
-    def train(
-        self,
-        phases: Sequence[tuple[range, int]],
-        weights: Tensor,
-        table: NDArray[np.float64],
-        *,
-        clip_norm: float | None,
-    ) -> None:
-        """All steps. weights: (steps, k, batch), of each visit in its step's loss. table: of :func:`coefficients`."""
-        batch = weights.shape[2]
-        gammas = torch.from_numpy(table[:, 2:]).repeat_interleave(batch, dim=1).to(weights)
+    def _past(self, outputs: int, columns: int) -> Past:
+        """The cheaper form of the next layer's past."""
+        clients, visits, _ = self._features.shape
+        steps, gamma = len(self._table) - 1, float(self._table[-1, 2])
+        constant = (self._table[1:, 2:] == np.tril(np.full((steps, steps), gamma))).all()
+        zeros = self._features.new_zeros
+        if constant and self._clip_norm is None and 2 * outputs < visits:
+            return Summed(zeros(clients, outputs, columns), zeros(clients, outputs), gamma)
+        first = not self._layers
+        inputs = self._features if first else zeros(clients, visits, columns)
+        return Kept(inputs, zeros(clients, visits, outputs), known=first)
+
+    def train(self, phases: Sequence[tuple[range, int]], weights: Tensor) -> None:
+        """All steps. weights: (steps, k, batch), of each visit in its step's loss."""
         for steps, clients in phases:
             for step in steps:
-                now = slice(step * batch, (step + 1) * batch)
-                output = self._forward(clients, now, table[step], gammas[step])
+                now, gamma = self._table[step], self._gammas[step]
+                at = slice(step * self._batch, (step + 1) * self._batch)
+                output = self._features[:clients, at]
+                for index, layer in enumerate(self._layers):
+                    output = layer.forward(F.relu(output) if index else output, at, now, gamma)
                 self._logits[step, :clients] = output
                 gradient = self._loss_gradient(output, self._labels[step, :clients], weights[step, :clients])
-                self._backward(clients, now, gradient, table[step], gammas[step])
-                if clip_norm is not None:
-                    self._clip(clients, now, clip_norm)
+                for index, layer in reversed(list(enumerate(self._layers))):
+                    layer.gradient = gradient
+                    if index:
+                        gradient = layer.backward(gradient, at, now, gamma) * (layer.inputs > 0)
+                if self._clip_norm is not None:
+                    self._clip(self._clip_norm)
+                for layer in self._layers:
+                    layer.past.take(layer.inputs, layer.gradient, at)
 
-    def deltas(self, table: NDArray[np.float64], steps: Sequence[int]) -> Tensor:
+    def deltas(self, steps: Sequence[int]) -> Tensor:
         """How far each client's weights have moved after its own number of steps, (k, d)."""
-        batch = self._labels.shape[2]
-        ends = torch.from_numpy(table[list(steps)]).to(self._logits)
-        gammas = ends[:, 2:].repeat_interleave(batch, dim=1)[:, :, None]
-        parts = []
+        ends = torch.from_numpy(self._table[list(steps)]).to(self._logits)
+        gammas = self._gammas[list(steps)]
+        shrinks, parts = bool((self._table[:, 0] != 1.0).any()), list[Tensor]()
         for layer in self._layers:
-            scaled = layer.gradients * gammas
-            weight, bias = scaled.mT @ layer.inputs, scaled.sum(dim=1)
-            if (table[:, 0] != 1.0).any():
+            weight, bias = layer.past.change(gammas)
+            if shrinks:
                 weight += (ends[:, 0, None, None] - 1.0) * layer.weight
                 bias += (ends[:, 0, None] - 1.0) * layer.bias
             if layer.offset is not None:
@@ -179,19 +197,6 @@ class SpanTrainer:
         measures = self._task.measures(self._logits.flatten(0, 2), self._labels.flatten()).view(-1, *self._labels.shape)
         return torch.where(visited, measures, 0.0).to("cpu", torch.float64).sum(dim=(1, 3))
 
-    def _forward(self, clients: int, now: slice, table: NDArray[np.float64], gamma: Tensor) -> Tensor:
-        output = self._layers[0].inputs[:clients, now]
-        for index, layer in enumerate(self._layers):
-            inputs = F.relu(output) if index else output
-            if index:
-                layer.inputs[:clients, now] = inputs
-            output = layer.base(inputs, now, table)
-            if now.start:
-                before = slice(0, now.start)
-                products = inputs @ layer.inputs[:clients, before].mT + 1.0
-                output = torch.baddbmm(output, products * gamma[before], layer.gradients[:clients, before])
-        return output
-
     def _loss_gradient(self, output: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """Of a step's weighted losses with respect to its output (k, batch, classes)."""
         logits, labels = output.flatten(0, 1), labels.flatten()
@@ -203,19 +208,12 @@ class SpanTrainer:
             )
         return gradient.view_as(output)
 
-    def _backward(self, clients: int, now: slice, gradient: Tensor, table: NDArray[np.float64], gamma: Tensor) -> None:
-        for index, layer in reversed(list(enumerate(self._layers))):
-            layer.gradients[:clients, now] = gradient
-            if index:
-                below = layer.back(gradient, layer.gradients[:clients, : now.start], table, gamma)
-                gradient = below * (layer.inputs[:clients, now] > 0)
-
-    def _clip(self, clients: int, now: slice, norm: float) -> None:
+    def _clip(self, norm: float) -> None:
         """Scale the step's gradients of each client to at most this norm, which their products give."""
-        squares = torch.zeros(clients, dtype=torch.float64, device=self._logits.device)
+        squares = torch.zeros(len(self._layers[0].gradient), dtype=torch.float64, device=self._logits.device)
         for layer in self._layers:
-            inputs, gradients = layer.inputs[:clients, now], layer.gradients[:clients, now]
-            squares += ((inputs @ inputs.mT + 1.0) * (gradients @ gradients.mT)).sum(dim=(1, 2))
+            own = layer.inputs @ layer.inputs.mT + 1.0
+            squares += (own * (layer.gradient @ layer.gradient.mT)).sum(dim=(1, 2))
         factors = (norm / (squares.clamp(min=0.0).sqrt() + 1e-6)).clamp(max=1.0).float()[:, None, None]
         for layer in self._layers:
-            layer.gradients[:clients, now] *= factors
+            layer.gradient = layer.gradient * factors

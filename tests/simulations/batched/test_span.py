@@ -92,11 +92,10 @@ def test_every_client_moves_as_by_its_own_steps(
     assert layers is not None
     phases = [(range(t, t + 1), sum(own > t for own in steps)) for t in range(most)]
     with torch.no_grad():
-        span = SpanTrainer(
-            start, layers, features, labels.view(clients, most, batch).transpose(0, 1), offsets, task=TASK
-        )
-        span.train(phases, weights.transpose(0, 1), table, clip_norm=clip)
-        deltas = span.deltas(table, steps)
+        labelled = labels.view(clients, most, batch).transpose(0, 1)
+        span = SpanTrainer(start, layers, features, labelled, offsets, table=table, clip_norm=clip, task=TASK)
+        span.train(phases, weights.transpose(0, 1))
+        deltas = span.deltas(steps)
     for client, own in enumerate(steps):
         nn.utils.vector_to_parameters(start.clone(), model.parameters())
         expected = by_steps(
