@@ -51,8 +51,12 @@ class Task(Protocol):
 class DerivedTask(Task, Protocol):
     """A task that knows the derivative of its losses, for those who train without automatic differentiation."""
 
-    def loss_gradients(self, output: "Tensor", labels: "Tensor") -> "Tensor":
-        """The gradient of each example's loss with respect to its own row of ``output``; of the same shape."""
+    def targets(self, labels: "Tensor") -> "Tensor":
+        """Labels (*) as :meth:`loss_gradients` takes them, (*, ...)."""
+        ...
+
+    def loss_gradients(self, output: "Tensor", targets: "Tensor") -> "Tensor":
+        """The gradient of each example's loss with respect to its own output, of the same shape (*, ...)."""
         ...
 
 

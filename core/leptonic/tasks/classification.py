@@ -38,10 +38,13 @@ class _Classification:
         """Cross-entropies in nats, (n,)."""
         return F.cross_entropy(self._checked(output), labels, reduction="none")
 
-    def loss_gradients(self, output: Tensor, labels: Tensor) -> Tensor:
-        """Of the cross-entropies: the probabilities, less 1 for the label's class. Returns (n, classes)."""
-        gradients = self._checked(output).softmax(dim=1)
-        return gradients.scatter_add_(1, labels[:, None], gradients.new_full((len(labels), 1), -1.0))
+    def targets(self, labels: Tensor) -> Tensor:
+        """Probability 1 for the label's class, (*, classes) float32."""
+        return F.one_hot(labels, self.spec.classes).float()
+
+    def loss_gradients(self, output: Tensor, targets: Tensor) -> Tensor:
+        """Of the cross-entropies: the probabilities that the logits (*, classes) mean, less the targets."""
+        return output.softmax(dim=-1) - targets
 
     def measures(self, output: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropies in nats, and 1 for a correct answer. Returns (2, n) float32."""

@@ -10,12 +10,14 @@ from torch import Tensor
 from leptonic.algorithms import Correction
 from leptonic.errors import DataError, LeptonicError, PrivacyError
 from leptonic.experiment import Training
+from leptonic.tasks import DerivedTask
 from leptonic.update import LocalUpdate
 from leptonic_client.data import gathered, steps_of
 from leptonic_client.steps import diverged
 from leptonic_client.training import LocalTrainer, LocalWork
+from leptonic_simulations.batched.course import course
 from leptonic_simulations.batched.schedule import Schedule, schedule
-from leptonic_simulations.batched.span import LARGEST_SPAN, SpanTrainer, coefficients, fully_connected
+from leptonic_simulations.batched.span import LARGEST_SPAN, SpanTrainer, fully_connected
 from leptonic_simulations.batched.stack import Forward, Pieces, Stack, StackCorrector
 from leptonic_simulations.batched.steps import plain_steps
 
@@ -34,6 +36,7 @@ class GroupTrainer:
         self._features, self._labels = features.to(trainer.device), labels.to(trainer.device)
         self._forward, self._pieces = Forward(trainer.model), Pieces.of(trainer.model)
         self._layers = fully_connected(trainer.model, trainer.experiment.training)
+        self._derived = trainer.task if isinstance(trainer.task, DerivedTask) else None
         self._checked = False
 
     def train(self, works: Sequence[LocalWork]) -> list[Outcome]:
@@ -126,21 +129,27 @@ class GroupTrainer:
         rows, weights = plan.rows.to(trainer.device), plan.weights.to(trainer.device)
         offsets = stacked_offsets(corrections, trainer.device)
         start = torch.from_numpy(np.array(works[0].start)).to(trainer.device)
-        table = coefficients(
-            training, rate=trainer.rate(works[0]), proximal=corrections[0].proximal, steps=plan.steps[0]
+        steps, _, batch = rows.shape
+        run = course(
+            rate=trainer.rate(works[0]),
+            momentum=training.momentum,
+            decay=training.weight_decay,
+            proximal=corrections[0].proximal,
+            steps=steps,
+            batch=batch,
+            device=trainer.device,
         )
         with torch.no_grad():
-            features = gathered(self._features, rows.transpose(0, 1).flatten(1))
-            labels = gathered(self._labels, rows)
             span = SpanTrainer(
                 start,
                 self._layers or [],
-                features,
-                labels,
+                gathered(self._features, rows.transpose(0, 1).flatten(1)),
+                gathered(self._labels, rows),
                 offsets,
-                table=table,
+                course=run,
                 clip_norm=training.gradient_clip_norm,
                 task=trainer.task,
+                derived=self._derived,
             )
             span.train(list(plan.phases()), weights)
             deltas = span.deltas(plan.steps).cpu().numpy()

@@ -5,26 +5,35 @@ With A the inputs and G the output gradients of past steps, the layer has moved 
 the sum, which pays where the layer has fewer outputs than that, and needs each gamma to stay what it was.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["Kept", "Past", "Summed"]
+__all__ = ["Kept", "Moved", "Past", "Summed"]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far a layer has moved: weight (k, outputs, inputs), bias (k, outputs), zero at first."""
+
+    weight: Tensor
+    bias: Tensor
 
 
 class Past(Protocol):
-    """One layer's past of k clients, of which the first so many that an argument has are meant.
+    """One layer's past, of k clients; arguments may be of the first few of them.
 
-    at: the present step's examples among all R. gamma: coefficients of all examples' gradients, (R,), in that step.
+    step: the present one. at: its examples among all R.
     """
 
-    def forward(self, output: Tensor, inputs: Tensor, at: slice, gamma: Tensor) -> Tensor:
+    def forward(self, output: Tensor, inputs: Tensor, step: int, at: slice) -> Tensor:
         """Add to output (k, n, outputs) what the past makes of inputs (k, n, inputs)."""
         ...
 
-    def backward(self, below: Tensor, gradient: Tensor, at: slice, gamma: Tensor) -> Tensor:
+    def backward(self, below: Tensor, gradient: Tensor, step: int, at: slice) -> Tensor:
         """Add to below (k, n, inputs) what the past makes of the output's gradient (k, n, outputs)."""
         ...
 
@@ -32,8 +41,8 @@ class Past(Protocol):
         """The present step is past."""
         ...
 
-    def change(self, gammas: Tensor) -> tuple[Tensor, Tensor]:
-        """How far weight (k, outputs, inputs) and bias (k, outputs) have moved. gammas: (k, R), of each end."""
+    def end(self, steps: Sequence[int]) -> Moved:
+        """How far the layer has moved after each client's number of steps."""
         ...
 
 
@@ -41,28 +50,30 @@ class Past(Protocol):
 class Kept:
     """inputs (k, R, inputs), gradients (k, R, outputs): of every example, zero until it comes.
 
-    known: the inputs are there from the beginning.
+    moved: is filled at the end. gammas: (steps + 1, R). known: the inputs are there from the beginning.
     """
 
     inputs: Tensor
     gradients: Tensor
+    moved: Moved
+    gammas: Tensor
     known: bool
 
-    def forward(self, output: Tensor, inputs: Tensor, at: slice, gamma: Tensor) -> Tensor:
+    def forward(self, output: Tensor, inputs: Tensor, step: int, at: slice) -> Tensor:
         """(A_t A_s^T) G_s; a bias is a weight whose input is always 1, which adds 1 to each product."""
-        if not at.start:
+        if not step:
             return output
         clients, before = inputs.shape[0], slice(0, at.start)
         products = inputs @ self.inputs[:clients, before].mT + 1.0
-        return torch.baddbmm(output, products * gamma[before], self.gradients[:clients, before])
+        return torch.baddbmm(output, products * self.gammas[step, before], self.gradients[:clients, before])
 
-    def backward(self, below: Tensor, gradient: Tensor, at: slice, gamma: Tensor) -> Tensor:
+    def backward(self, below: Tensor, gradient: Tensor, step: int, at: slice) -> Tensor:
         """(G_t G_s^T) A_s."""
-        if not at.start:
+        if not step:
             return below
         clients, before = gradient.shape[0], slice(0, at.start)
         products = gradient @ self.gradients[:clients, before].mT
-        return torch.baddbmm(below, products * gamma[before], self.inputs[:clients, before])
+        return torch.baddbmm(below, products * self.gammas[step, before], self.inputs[:clients, before])
 
     def take(self, inputs: Tensor, gradient: Tensor, at: slice) -> None:
         """Keep both factors."""
@@ -70,37 +81,38 @@ class Kept:
             self.inputs[: inputs.shape[0], at] = inputs
         self.gradients[: inputs.shape[0], at] = gradient
 
-    def change(self, gammas: Tensor) -> tuple[Tensor, Tensor]:
+    def end(self, steps: Sequence[int]) -> Moved:
         """The sum, formed at last."""
-        scaled = self.gradients * gammas[:, :, None]
-        return scaled.mT @ self.inputs, scaled.sum(dim=1)
+        scaled = self.gradients * self.gammas[list(steps), :, None]
+        self.moved.weight.copy_(scaled.mT @ self.inputs)
+        self.moved.bias.copy_(scaled.sum(dim=1))
+        return self.moved
 
 
 @dataclass
 class Summed:
-    """weight (k, outputs, inputs), bias (k, outputs): the sum so far. gamma: of every gradient, at any later time."""
+    """moved: the sum so far. gamma: of every gradient, at any later time."""
 
-    weight: Tensor
-    bias: Tensor
+    moved: Moved
     gamma: float
 
-    def forward(self, output: Tensor, inputs: Tensor, at: slice, gamma: Tensor) -> Tensor:
+    def forward(self, output: Tensor, inputs: Tensor, step: int, at: slice) -> Tensor:
         """A_t (A_s^T G_s)."""
-        if not at.start:
+        if not step:
             return output
         clients = inputs.shape[0]
-        return torch.baddbmm(output + self.bias[:clients, None], inputs, self.weight[:clients].mT)
+        return torch.baddbmm(output + self.moved.bias[:clients, None], inputs, self.moved.weight[:clients].mT)
 
-    def backward(self, below: Tensor, gradient: Tensor, at: slice, gamma: Tensor) -> Tensor:
+    def backward(self, below: Tensor, gradient: Tensor, step: int, at: slice) -> Tensor:
         """G_t (G_s^T A_s)."""
-        return torch.baddbmm(below, gradient, self.weight[: gradient.shape[0]]) if at.start else below
+        return torch.baddbmm(below, gradient, self.moved.weight[: gradient.shape[0]]) if step else below
 
     def take(self, inputs: Tensor, gradient: Tensor, at: slice) -> None:
         """Add the product of the factors."""
         clients = inputs.shape[0]
-        self.weight[:clients].baddbmm_(gradient.mT, inputs, alpha=self.gamma)
-        self.bias[:clients].add_(gradient.sum(dim=1), alpha=self.gamma)
+        self.moved.weight[:clients].baddbmm_(gradient.mT, inputs, alpha=self.gamma)
+        self.moved.bias[:clients].add_(gradient.sum(dim=1), alpha=self.gamma)
 
-    def change(self, gammas: Tensor) -> tuple[Tensor, Tensor]:
+    def end(self, steps: Sequence[int]) -> Moved:
         """The sum; a client that had no more steps has added nothing since."""
-        return self.weight, self.bias
+        return self.moved

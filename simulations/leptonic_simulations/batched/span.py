@@ -17,17 +17,16 @@ five times per step. The last sum may also be formed step by step (:mod:`leptoni
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leptonic.experiment import Training
 from leptonic.models.logistic import Logistic
 from leptonic.models.mlp import Mlp
 from leptonic.tasks import DerivedTask, Task
-from leptonic_simulations.batched.past import Kept, Past, Summed
+from leptonic_simulations.batched.course import Course
+from leptonic_simulations.batched.past import Kept, Moved, Past, Summed
 
 __all__ = ["LARGEST_SPAN", "SpanTrainer", "fully_connected"]
 
@@ -44,21 +43,6 @@ def fully_connected(model: nn.Module, training: Training) -> list[nn.Linear] | N
     return [module for module in model.modules() if isinstance(module, nn.Linear)]
 
 
-def coefficients(training: Training, *, rate: float, proximal: float, steps: int) -> NDArray[np.float64]:
-    """W_t for t = 0 .. steps as combinations of (W0, offset, gradient of step 0, 1, ...): (steps + 1, steps + 2)."""
-    weights = np.zeros(steps + 2)
-    weights[0] = 1.0
-    start, buffer, table = weights.copy(), np.zeros(steps + 2), [weights]
-    for step in range(steps):
-        gradient = (training.weight_decay + proximal) * weights - proximal * start
-        gradient[1] += 1.0
-        gradient[2 + step] += 1.0
-        buffer = training.momentum * buffer + gradient
-        weights = weights - rate * buffer
-        table.append(weights)
-    return np.array(table)
-
-
 @dataclass
 class Layer:
     """One layer of all clients, over the steps of a round.
@@ -72,6 +56,7 @@ class Layer:
     bias: Tensor
     offset: tuple[Tensor, Tensor] | None
     past: Past
+    course: Course
     known: list[Tensor] | None = None
     inputs: Tensor = field(default_factory=Tensor)
     gradient: Tensor = field(default_factory=Tensor)
@@ -84,32 +69,44 @@ class Layer:
             made.append(inputs @ weight.mT + bias[:, None])
         return made
 
-    def forward(self, inputs: Tensor, at: slice, now: NDArray[np.float64], gamma: Tensor) -> Tensor:
-        """What the present weights make of a step's inputs. now: coefficients of W0 and the offset in them."""
-        self.inputs = inputs
+    def forward(self, inputs: Tensor, step: int, at: slice) -> Tensor:
+        """What the present weights make of a step's inputs. at: its examples among all."""
+        self.inputs, now = inputs, self.course.table[step]
         if self.known is None:
             output, *offset = self.products(inputs)
         else:
             output, *offset = (part[: inputs.shape[0], at] for part in self.known)
-        if now[0] != 1.0:
+        if self.course.shrinks:
             output = output * now[0]
         if offset:
             output = output + now[1] * offset[0]
-        return self.past.forward(output, inputs, at, gamma)
+        return self.past.forward(output, inputs, step, at)
 
-    def backward(self, gradient: Tensor, at: slice, now: NDArray[np.float64], gamma: Tensor) -> Tensor:
+    def backward(self, gradient: Tensor, step: int, at: slice) -> Tensor:
         """The gradient (k, n, inputs) of the step's inputs."""
-        below: Tensor = (gradient @ self.weight) * now[0]
+        now = self.course.table[step]
+        below: Tensor = gradient @ self.weight
+        if self.course.shrinks:
+            below = below * now[0]
         if self.offset is not None:
             below = below + now[1] * (gradient @ self.offset[0][: len(gradient)])
-        return self.past.backward(below, gradient, at, gamma)
+        return self.past.backward(below, gradient, step, at)
+
+    def end(self, steps: Sequence[int]) -> None:
+        """Complete how far the layer has moved after each client's number of steps."""
+        moved = self.past.end(steps)
+        if not self.course.shrinks and self.offset is None:
+            return
+        ends = torch.from_numpy(self.course.table[list(steps)]).to(self.weight)
+        moved.weight.add_((ends[:, 0, None, None] - 1.0) * self.weight)
+        moved.bias.add_((ends[:, 0, None] - 1.0) * self.bias)
+        if self.offset is not None:
+            moved.weight.add_(ends[:, 1, None, None] * self.offset[0])
+            moved.bias.add_(ends[:, 1, None] * self.offset[1])
 
 
 class SpanTrainer:
-    """Trains one group of clients; made for it, used once.
-
-    table: of :func:`coefficients`, for as many steps as the client with the most takes.
-    """
+    """Trains one group of clients; made for it, used once. derived: the task, if it knows its losses' gradients."""
 
     def __init__(
         self,
@@ -119,58 +116,54 @@ class SpanTrainer:
         labels: Tensor,
         offsets: Tensor | None,
         *,
-        table: NDArray[np.float64],
+        course: Course,
         clip_norm: float | None,
         task: Task,
+        derived: DerivedTask | None,
     ) -> None:
         """start: (d,). features: (k, R, *shape), labels (steps, k, batch) of all R visits. offsets: (k, d)."""
-        self._labels, self._task, self._clip_norm = labels, task, clip_norm
-        self._derived = task if isinstance(task, DerivedTask) else None
-        self._table, self._batch = table, labels.shape[2]
-        self._gammas = torch.from_numpy(table[:, 2:]).repeat_interleave(self._batch, dim=1).to(features)
-        self._features = features.flatten(2)
-        clients = features.shape[0]
+        self._features, self._labels = features.flatten(2), labels
+        self._course, self._clip_norm = course, clip_norm
+        self._task, self._derived = task, derived
+        self._targets = labels if derived is None else derived.targets(labels)
+        self._moved = features.new_zeros(len(features), len(start))
         self._layers: list[Layer] = []
         at = 0
         for module in shapes:
-            size, (rows, columns) = module.weight.numel(), module.weight.shape
-            cut = (slice(at, at + size), slice(at + size, at + size + rows))
-            of = None
-            if offsets is not None:
-                of = offsets[:, cut[0]].reshape(clients, rows, columns), offsets[:, cut[1]]
-            past = self._past(rows, columns)
-            self._layers.append(Layer(start[cut[0]].view(rows, columns), start[cut[1]], of, past))
-            at += size + rows
+            rows, columns = module.weight.shape
+            cut = (slice(at, at + rows * columns), slice(at + rows * columns, at + rows * columns + rows))
+            of = None if offsets is None else (offsets[:, cut[0]].unflatten(1, (rows, columns)), offsets[:, cut[1]])
+            moved = Moved(self._moved[:, cut[0]].unflatten(1, (rows, columns)), self._moved[:, cut[1]])
+            weight, bias = start[cut[0]].view(rows, columns), start[cut[1]]
+            self._layers.append(Layer(weight, bias, of, self._past(moved), course))
+            at = cut[1].stop
         self._layers[0].known = self._layers[0].products(self._features)
         self._logits = features.new_zeros(*labels.shape, self._layers[-1].bias.shape[0])
 
-    def _past(self, outputs: int, columns: int) -> Past:
+    def _past(self, moved: Moved) -> Past:
         """The cheaper form of the next layer's past."""
-        clients, visits, _ = self._features.shape
-        steps, gamma = len(self._table) - 1, float(self._table[-1, 2])
-        constant = (self._table[1:, 2:] == np.tril(np.full((steps, steps), gamma))).all()
-        zeros = self._features.new_zeros
-        if constant and self._clip_norm is None and 2 * outputs < visits:
-            return Summed(zeros(clients, outputs, columns), zeros(clients, outputs), gamma)
-        first = not self._layers
+        (clients, visits, _), (_, outputs, columns) = self._features.shape, moved.weight.shape
+        if self._course.constant is not None and self._clip_norm is None and 2 * outputs < visits:
+            return Summed(moved, self._course.constant)
+        first, zeros = not self._layers, self._features.new_zeros
         inputs = self._features if first else zeros(clients, visits, columns)
-        return Kept(inputs, zeros(clients, visits, outputs), known=first)
+        return Kept(inputs, zeros(clients, visits, outputs), moved, self._course.gammas, known=first)
 
     def train(self, phases: Sequence[tuple[range, int]], weights: Tensor) -> None:
         """All steps. weights: (steps, k, batch), of each visit in its step's loss."""
+        batch, weights = self._course.batch, weights[..., None]
         for steps, clients in phases:
             for step in steps:
-                now, gamma = self._table[step], self._gammas[step]
-                at = slice(step * self._batch, (step + 1) * self._batch)
+                at = slice(step * batch, (step + 1) * batch)
                 output = self._features[:clients, at]
                 for index, layer in enumerate(self._layers):
-                    output = layer.forward(F.relu(output) if index else output, at, now, gamma)
+                    output = layer.forward(F.relu(output) if index else output, step, at)
                 self._logits[step, :clients] = output
-                gradient = self._loss_gradient(output, self._labels[step, :clients], weights[step, :clients])
+                gradient = self._loss_gradient(output, self._targets[step, :clients], weights[step, :clients])
                 for index, layer in reversed(list(enumerate(self._layers))):
                     layer.gradient = gradient
                     if index:
-                        gradient = layer.backward(gradient, at, now, gamma) * (layer.inputs > 0)
+                        gradient = layer.backward(gradient, step, at) * (layer.inputs > 0)
                 if self._clip_norm is not None:
                     self._clip(self._clip_norm)
                 for layer in self._layers:
@@ -178,34 +171,22 @@ class SpanTrainer:
 
     def deltas(self, steps: Sequence[int]) -> Tensor:
         """How far each client's weights have moved after its own number of steps, (k, d)."""
-        ends = torch.from_numpy(self._table[list(steps)]).to(self._logits)
-        gammas = self._gammas[list(steps)]
-        shrinks, parts = bool((self._table[:, 0] != 1.0).any()), list[Tensor]()
         for layer in self._layers:
-            weight, bias = layer.past.change(gammas)
-            if shrinks:
-                weight += (ends[:, 0, None, None] - 1.0) * layer.weight
-                bias += (ends[:, 0, None] - 1.0) * layer.bias
-            if layer.offset is not None:
-                weight += ends[:, 1, None, None] * layer.offset[0]
-                bias += ends[:, 1, None] * layer.offset[1]
-            parts += [weight.flatten(1), bias]
-        return torch.cat(parts, dim=1)
+            layer.end(steps)
+        return self._moved
 
     def sums(self, visited: Tensor) -> Tensor:
         """Metric sums of each client over its visits, (metrics, k) float64. visited: (steps, k, batch)."""
         measures = self._task.measures(self._logits.flatten(0, 2), self._labels.flatten()).view(-1, *self._labels.shape)
         return torch.where(visited, measures, 0.0).to("cpu", torch.float64).sum(dim=(1, 3))
 
-    def _loss_gradient(self, output: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        """Of a step's weighted losses with respect to its output (k, batch, classes)."""
-        logits, labels = output.flatten(0, 1), labels.flatten()
+    def _loss_gradient(self, output: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Of a step's weighted losses with respect to its output (k, batch, classes). weights: (k, batch, 1)."""
         if self._derived is not None:
-            return self._derived.loss_gradients(logits, labels).view_as(output).mul_(weights[:, :, None])
+            return self._derived.loss_gradients(output, targets) * weights
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(
-                self._task.losses(logits.requires_grad_(), labels) @ weights.flatten(), logits
-            )
+            logits = output.flatten(0, 1).requires_grad_()
+            (gradient,) = torch.autograd.grad(self._task.losses(logits, targets.flatten()) @ weights.flatten(), logits)
         return gradient.view_as(output)
 
     def _clip(self, norm: float) -> None:

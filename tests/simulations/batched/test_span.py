@@ -1,6 +1,5 @@
 """SGD in the span of the examples against SGD step by step, written out in float64."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +12,8 @@ from leptonic.models.cnn import Cnn
 from leptonic.models.logistic import Logistic
 from leptonic.models.mlp import Mlp
 from leptonic.tasks.classification import TabularClassification
-from leptonic_simulations.batched.span import SpanTrainer, coefficients, fully_connected
+from leptonic_simulations.batched.course import course
+from leptonic_simulations.batched.span import SpanTrainer, fully_connected
 
 FEATURES, CLASSES = 6, 3
 SPEC = DataSpec(shape=(FEATURES,), classes=CLASSES)
@@ -59,6 +59,7 @@ def by_steps(
     decay=st.sampled_from([0.0, 0.1]),
     proximal=st.sampled_from([0.0, 0.5]),
     offset=st.booleans(),
+    derived=st.sampled_from([None, TASK]),
     clip=st.sampled_from([None, 0.3]),
     seed=st.integers(0, 2**31),
 )
@@ -70,6 +71,7 @@ def test_every_client_moves_as_by_its_own_steps(
     decay: float,
     proximal: float,
     offset: bool,
+    derived: TabularClassification | None,
     clip: float | None,
     seed: int,
 ) -> None:
@@ -87,13 +89,17 @@ def test_every_client_moves_as_by_its_own_steps(
             held = int(torch.randint(1, batch + 1, ()))
             weights[client, step, :held] = 1 / held
     offsets = 0.1 * torch.randn(clients, len(start)) if offset else None
-    table = coefficients(training, rate=0.2, proximal=proximal, steps=most)
+    made = course(
+        rate=0.2, momentum=momentum, decay=decay, proximal=proximal, steps=most, batch=batch, device=torch.device("cpu")
+    )
     layers = fully_connected(model, training)
     assert layers is not None
     phases = [(range(t, t + 1), sum(own > t for own in steps)) for t in range(most)]
     with torch.no_grad():
         labelled = labels.view(clients, most, batch).transpose(0, 1)
-        span = SpanTrainer(start, layers, features, labelled, offsets, table=table, clip_norm=clip, task=TASK)
+        span = SpanTrainer(
+            start, layers, features, labelled, offsets, course=made, clip_norm=clip, task=TASK, derived=derived
+        )
         span.train(phases, weights.transpose(0, 1))
         deltas = span.deltas(steps)
     for client, own in enumerate(steps):
@@ -109,12 +115,6 @@ def test_every_client_moves_as_by_its_own_steps(
         )
         model.float()
         torch.testing.assert_close(deltas[client].double(), expected, rtol=2e-4, atol=2e-6)
-
-
-def test_the_coefficients_of_plain_sgd_are_minus_the_rate_for_every_past_gradient() -> None:
-    table = coefficients(Training(), rate=0.25, proximal=0.0, steps=3)
-    expected = [[1, 0, 0, 0, 0], [1, -0.25, -0.25, 0, 0], [1, -0.5, -0.25, -0.25, 0], [1, -0.75, -0.25, -0.25, -0.25]]
-    np.testing.assert_allclose(table, expected)
 
 
 @pytest.mark.parametrize(
