@@ -17,7 +17,7 @@ __all__ = ["Kept", "Moved", "Past", "Summed"]
 
 @dataclass(frozen=True)
 class Moved:
-    """How far a layer has moved: weight (k, outputs, inputs), bias (k, outputs), zero at first."""
+    """How far a layer has moved: weight (k, outputs, inputs), bias (k, outputs)."""
 
     weight: Tensor
     bias: Tensor
@@ -50,12 +50,11 @@ class Past(Protocol):
 class Kept:
     """inputs (k, R, inputs), gradients (k, R, outputs): of every example, zero until it comes.
 
-    moved: is filled at the end. gammas: (steps + 1, R). known: the inputs are there from the beginning.
+    gammas: (steps + 1, R). known: the inputs are there from the beginning.
     """
 
     inputs: Tensor
     gradients: Tensor
-    moved: Moved
     gammas: Tensor
     known: bool
 
@@ -84,14 +83,12 @@ class Kept:
     def end(self, steps: Sequence[int]) -> Moved:
         """The sum, formed at last."""
         scaled = self.gradients * self.gammas[list(steps), :, None]
-        self.moved.weight.copy_(scaled.mT @ self.inputs)
-        self.moved.bias.copy_(scaled.sum(dim=1))
-        return self.moved
+        return Moved(scaled.mT @ self.inputs, scaled.sum(dim=1))
 
 
 @dataclass
 class Summed:
-    """moved: the sum so far. gamma: of every gradient, at any later time."""
+    """moved: the sum so far, zero at first. gamma: of every gradient, at any later time."""
 
     moved: Moved
     gamma: float

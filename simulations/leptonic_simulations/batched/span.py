@@ -92,17 +92,18 @@ class Layer:
             below = below + now[1] * (gradient @ self.offset[0][: len(gradient)])
         return self.past.backward(below, gradient, step, at)
 
-    def end(self, steps: Sequence[int]) -> None:
-        """Complete how far the layer has moved after each client's number of steps."""
+    def end(self, steps: Sequence[int]) -> Moved:
+        """How far the layer has moved after each client's number of steps."""
         moved = self.past.end(steps)
         if not self.course.shrinks and self.offset is None:
-            return
+            return moved
         ends = torch.from_numpy(self.course.table[list(steps)]).to(self.weight)
         moved.weight.add_((ends[:, 0, None, None] - 1.0) * self.weight)
         moved.bias.add_((ends[:, 0, None] - 1.0) * self.bias)
         if self.offset is not None:
             moved.weight.add_(ends[:, 1, None, None] * self.offset[0])
             moved.bias.add_(ends[:, 1, None] * self.offset[1])
+        return moved
 
 
 class SpanTrainer:
@@ -126,28 +127,26 @@ class SpanTrainer:
         self._course, self._clip_norm = course, clip_norm
         self._task, self._derived = task, derived
         self._targets = labels if derived is None else derived.targets(labels)
-        self._moved = features.new_zeros(len(features), len(start))
         self._layers: list[Layer] = []
         at = 0
         for module in shapes:
             rows, columns = module.weight.shape
             cut = (slice(at, at + rows * columns), slice(at + rows * columns, at + rows * columns + rows))
             of = None if offsets is None else (offsets[:, cut[0]].unflatten(1, (rows, columns)), offsets[:, cut[1]])
-            moved = Moved(self._moved[:, cut[0]].unflatten(1, (rows, columns)), self._moved[:, cut[1]])
             weight, bias = start[cut[0]].view(rows, columns), start[cut[1]]
-            self._layers.append(Layer(weight, bias, of, self._past(moved), course))
+            self._layers.append(Layer(weight, bias, of, self._past(rows, columns), course))
             at = cut[1].stop
         self._layers[0].known = self._layers[0].products(self._features)
         self._logits = features.new_zeros(*labels.shape, self._layers[-1].bias.shape[0])
 
-    def _past(self, moved: Moved) -> Past:
+    def _past(self, outputs: int, columns: int) -> Past:
         """The cheaper form of the next layer's past."""
-        (clients, visits, _), (_, outputs, columns) = self._features.shape, moved.weight.shape
+        (clients, visits, _), zeros = self._features.shape, self._features.new_zeros
         if self._course.constant is not None and self._clip_norm is None and 2 * outputs < visits:
-            return Summed(moved, self._course.constant)
-        first, zeros = not self._layers, self._features.new_zeros
+            return Summed(Moved(zeros(clients, outputs, columns), zeros(clients, outputs)), self._course.constant)
+        first = not self._layers
         inputs = self._features if first else zeros(clients, visits, columns)
-        return Kept(inputs, zeros(clients, visits, outputs), moved, self._course.gammas, known=first)
+        return Kept(inputs, zeros(clients, visits, outputs), self._course.gammas, known=first)
 
     def train(self, phases: Sequence[tuple[range, int]], weights: Tensor) -> None:
         """All steps. weights: (steps, k, batch), of each visit in its step's loss."""
@@ -171,9 +170,8 @@ class SpanTrainer:
 
     def deltas(self, steps: Sequence[int]) -> Tensor:
         """How far each client's weights have moved after its own number of steps, (k, d)."""
-        for layer in self._layers:
-            layer.end(steps)
-        return self._moved
+        ends = [layer.end(steps) for layer in self._layers]
+        return torch.cat([part for end in ends for part in (end.weight.flatten(1), end.bias)], dim=1)
 
     def sums(self, visited: Tensor) -> Tensor:
         """Metric sums of each client over its visits, (metrics, k) float64. visited: (steps, k, batch)."""
