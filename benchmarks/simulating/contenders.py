@@ -17,6 +17,7 @@ from leptonic_simulations.clients import FederatedData, SimulatedClients
 from leptonic_simulations.grid import Engine
 from leptonic_simulations.processes import ProcessesEngine
 from leptonic_simulations.sequential import SequentialEngine
+from leptonic_simulations.sums import only_sums_count
 from simulating.experiments import cores, five_steps, from_mapping
 from simulating.programs import BASELINES, Conversation
 
@@ -137,5 +138,5 @@ def _engine(name: str, clients: SimulatedClients) -> Engine:
     if name == "sequential":
         return SequentialEngine(clients)
     if name == "batched":
-        return BatchedEngine(clients, threads=cores())
+        return BatchedEngine(clients, threads=cores(), sums=only_sums_count(clients.experiment))
     return ProcessesEngine(clients, workers=cores())

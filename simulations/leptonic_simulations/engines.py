@@ -11,6 +11,7 @@ from leptonic_simulations.cluster import RayEngine
 from leptonic_simulations.grid import Engine
 from leptonic_simulations.processes import ProcessesEngine
 from leptonic_simulations.sequential import SequentialEngine
+from leptonic_simulations.sums import only_sums_count
 
 __all__ = ["cores", "engine_for"]
 
@@ -70,8 +71,9 @@ def engine_for(clients: SimulatedClients, *, rounds: int, chosen: str | None, ke
 def _candidates(clients: SimulatedClients, workers: int) -> dict[str, Candidate]:
     """Every engine for these clients, those that start at once first."""
     count = max(1, min(workers // clients.experiment.training.threads, clients.experiment.summed))
+    sums = only_sums_count(clients.experiment)
     candidates = [
-        Candidate("batched", lambda: BatchedEngine(clients, threads=workers), at_once=8),
+        Candidate("batched", lambda: BatchedEngine(clients, threads=workers, sums=sums), at_once=8),
         Candidate("sequential", lambda: SequentialEngine(clients), cost=OPTIMIZER_START),
     ]
     if count > 1 or clients.experiment.simulation.engine == "processes":

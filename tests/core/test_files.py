@@ -118,6 +118,20 @@ except OSError:
     assert names(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("length", [0, 5, 100])
+def test_a_spare_file_gives_its_place(tmp_path: Path, length: int) -> None:
+    """Longer or shorter, nothing of what it held is left, and a file that is not there is nothing to ask for."""
+    spare, path = tmp_path / "spare", tmp_path / "file"
+    spare.write_bytes(b"x" * 50)
+    place = spare.stat().st_ino
+    write_atomic(path, b"y" * length, spare=spare)
+    assert path.read_bytes() == b"y" * length
+    assert path.stat().st_ino == place
+    assert names(tmp_path) == ["file"]
+    write_atomic(path, b"z", spare=spare)
+    assert path.read_bytes() == b"z"
+
+
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_atomic(tmp_path / "missing" / "file", b"content")

@@ -89,6 +89,35 @@ def test_sums_are_exact_in_any_order(updates: list[tuple[Vector, float]], reach:
     assert signed(total) == exact
 
 
+@given(updates=st.lists(st.tuples(vectors(), FACTORS), min_size=1, max_size=8), reach=RANGES)
+def test_a_sum_in_one_is_the_sum_of_each(updates: list[tuple[Vector, float]], reach: float) -> None:
+    lattice = Lattice(range=reach, clients=len(updates))
+    each = [lattice.quantise(values, factor) for values, factor in updates]
+    values, factors = np.stack([values for values, _ in updates]), np.array([factor for _, factor in updates])
+    words, clamped = lattice.quantise_sum(values, factors)
+    assert signed(words) == [sum(column) for column in zip(*(signed(own) for own, _ in each), strict=True)]
+    assert clamped == sum(own for _, own in each)
+
+
+def test_a_sum_in_one_of_long_updates_is_made_in_chunks() -> None:
+    lattice, random = Lattice(range=1.0, clients=3), np.random.default_rng(1)
+    values = random.normal(0, 0.6, (3, 2 * CHUNK + 7)).astype(np.float32)
+    words, clamped = lattice.quantise_sum(values, np.array([0.25, 1.0, 0.5]))
+    total = np.zeros(values.shape[1], np.uint32)
+    for row, factor in zip(values, (0.25, 1.0, 0.5), strict=True):
+        add(total, lattice.quantise(row, factor)[0])
+    assert (words == total).all()
+    assert clamped == np.count_nonzero(np.abs(values) > 1.0) > 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_sum_in_one_refuses_what_is_not_finite(bad: float) -> None:
+    values = np.zeros((3, 4), np.float32)
+    values[1, 2] = bad
+    with pytest.raises(RunError, match="not finite"):
+        Lattice(range=8.0, clients=3).quantise_sum(values, np.ones(3))
+
+
 @pytest.mark.parametrize("clients", [1, 2, 3, 10, 1000])
 @pytest.mark.parametrize("reach", [8.0, 0.1, 1 / 3, 1e-30, 1e30])
 def test_all_clients_at_either_end_do_not_wrap(clients: int, reach: float) -> None:

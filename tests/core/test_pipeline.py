@@ -101,6 +101,31 @@ def test_the_sum_is_bit_equal_in_any_order(updates: list[tuple[Vector, int]], or
     assert summed(pipe, parts).to_bytes() == forwards
 
 
+@pytest.mark.parametrize("kind", ["fedavg", "scaffold", "fednova"])
+@pytest.mark.parametrize("cap", [CAP, None])
+@given(updates=UPDATES, seed=st.integers(0, 2**31))
+def test_encoding_a_sum_is_summing_what_is_encoded(
+    kind: str, cap: float | None, updates: list[tuple[Vector, int]], seed: int
+) -> None:
+    """To the last bit: clamped entries, capped weights and segments of equal weight as well."""
+    random = np.random.default_rng(seed)
+    names = (*algorithm(kind).sums, "train_loss")
+    pipe = pipeline(kind=kind, cap=cap, sums=names)
+    segments = pipe.algorithm.segments
+    made = [
+        LocalUpdate(
+            vectors={
+                segment.name: vector * random.normal(1.0, 0.5, SIZE).astype(np.float32)
+                for segment in pipe.algorithm.segments
+            },
+            weight=2.0 * weight,
+            sums=dict.fromkeys(names, weight / 7),
+        )
+        for vector, weight in updates
+    ]
+    assert pipe.encode_sum(made).to_bytes() == summed(pipe, [pipe.encode(each) for each in made]).to_bytes()
+
+
 SHARES = st.lists(st.floats(0.0, 1.0), min_size=9, max_size=9)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pytest
 
-from leptonic.errors import DecodeError
-from leptonic.wire import INLINE_LIMIT, Payload, Reply, Request, inline
+from leptonic.errors import BadSignature, DecodeError
+from leptonic.wire import INLINE_LIMIT, Payload, Reply, Request, header_bytes, inline
 from leptonic_server.post import Letter
 from leptonic_simulations.grid import HandedOver, InProcessGrid, MemoryPayloads
 
@@ -21,11 +21,12 @@ class Echo:
         self.given: list[bytes] = []
         self.backwards = False
         self.status = "done"
+        self.empty: set[int] = set()
 
     def answers(self, requests: Sequence[Request], content: bytes | memoryview) -> Iterator[tuple[Reply, bytes]]:
         for request in reversed(requests) if self.backwards else requests:
             self.seen.append((request.client, content))
-            self.given.append(bytes([request.client]) * 100_000 if self.status == "done" else b"")
+            self.given.append(b"" if request.client in self.empty else bytes([request.client]) * 100_000)
             fields = request.model_dump(exclude={"counted", "payload"})
             payload = Payload(kind="memory", length=len(self.given[-1]))
             yield Reply.model_validate({**fields, "payload": payload, "status": self.status}), self.given[-1]
@@ -131,6 +132,21 @@ def test_abandoned_work_is_never_done(grid: InProcessGrid, engine: Echo) -> None
     grid.abandon(["no such message"])
     assert pull_all(grid, names) == []
     assert len(engine.seen) == 1
+
+
+def test_replies_without_bytes_come_with_the_next_that_has_some(grid: InProcessGrid, engine: Echo) -> None:
+    engine.empty = {0, 1, 3}
+    names = grid.send(letters(b"m", inline(b"m"), range(4)))
+    assert [reply.to for reply in grid.answers(names)] == names[:3]
+    assert [reply.to for reply in grid.answers(names)] == names[3:]
+    assert grid.answers(names) == []
+
+
+def test_nobody_signs_and_a_check_for_it_fails(grid: InProcessGrid) -> None:
+    (reply,) = grid.answers(grid.send(letters(b"m", inline(b"m"), [2])))
+    assert reply.length == len(header_bytes(reply.reply))
+    with pytest.raises(BadSignature):
+        reply.verify("ab" * 32, "client-2")
 
 
 def test_a_released_payload_is_gone() -> None:

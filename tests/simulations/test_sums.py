@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from tests.simulations.asking import answered, clients_of_sizes, content_for, requests_for
 from tests.simulations.small import experiment
 
 from leptonic.pipeline import Pipeline
 from leptonic.wire import Reply
 from leptonic_simulations.sequential import SequentialEngine
-from leptonic_simulations.sums import summed
+from leptonic_simulations.sums import only_sums_count, summed
 
 SIZES = (40, 7, 33, 12)
 
@@ -24,6 +26,19 @@ def trained(folder: Path, asked: Sequence[int] = range(4)) -> tuple[Pipeline, An
         content = content_for(clients)
         found = answered(SequentialEngine(clients), requests_for(made, asked, content), content)
         return clients.trainer.pipeline, list(found.values())
+
+
+@pytest.mark.parametrize(
+    ("sections", "enough"),
+    [
+        ({}, True),
+        ({"federation": {"clients": 4, "cohort": 2, "over_selection": 0.5}}, False),
+        ({"aggregation": {"rule": "median"}}, False),
+        ({"scenario": {"availability": {}}}, False),
+    ],
+)
+def test_a_single_contribution_counts_where_somebody_looks_at_it(sections: dict[str, Any], enough: bool) -> None:
+    assert only_sums_count(experiment(**{"federation": {"clients": 4}, **sections})) is enough
 
 
 def test_the_last_reply_carries_everyone(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from leptonic_client.participant import failure, success
 from leptonic_client.training import LocalWork
 from leptonic_simulations.batched.group import GroupTrainer, Outcome
 from leptonic_simulations.clients import SimulatedClients
-from leptonic_simulations.sums import only_sums_count, with_sum
+from leptonic_simulations.sums import with_sum
 
 __all__ = ["BatchedEngine"]
 
@@ -37,17 +37,17 @@ class BatchedEngine:
     """Trains the cohort group by group; other steps one client after another.
 
     threads: of the tensor program, which may be more than the experiment's, since bits differ anyway.
+    sums: whether a group's contributions are encoded as one sum, where nobody looks at a single one.
     """
 
-    def __init__(self, clients: SimulatedClients, *, threads: int) -> None:
-        self._clients, self._threads = clients, threads
+    def __init__(self, clients: SimulatedClients, *, threads: int, sums: bool = False) -> None:
+        self._clients, self._threads, self._sums = clients, threads, sums
         self._group = GroupTrainer(clients.trainer, clients.data.features, clients.data.labels)
         size, experiment = clients.trainer.layout.size, clients.experiment
         fit = GROUP_VALUES // size
         if experiment.privacy is not None:
             fit = min(fit, GRADIENT_VALUES // (size * experiment.training.batch_size))
         self._most = max(1, min(MOST_CLIENTS, fit))
-        self._sums = only_sums_count(experiment)
 
     def answers(self, requests: Sequence[Request], content: bytes | memoryview) -> Iterator[tuple[Reply, bytes]]:
         """The replies of each group: failures, then the others in the order of the requests."""

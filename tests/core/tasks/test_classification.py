@@ -46,6 +46,15 @@ def test_losses_and_measures_agree_with_numpy(n: int, scale: float, seed: int) -
     np.testing.assert_allclose(each.numpy(), losses, rtol=1e-5, atol=1e-5)
 
 
+def test_the_gradients_of_losses_are_those_of_automatic_differentiation() -> None:
+    task, generator = TabularClassification(TABLE), torch.Generator().manual_seed(2)
+    logits = (5 * torch.randn(6, 7, 10, generator=generator)).requires_grad_()
+    labels = torch.randint(0, 10, (6, 7), generator=generator)
+    (expected,) = torch.autograd.grad(task.losses(logits.flatten(0, 1), labels.flatten()).sum(), logits)
+    found = task.loss_gradients(logits.detach(), task.targets(labels))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_measures_carry_no_gradient_and_accept_half_precision() -> None:
     logits = torch.eye(10, requires_grad=True)
     assert not ImageClassification(IMAGES).measures(logits, torch.arange(10)).requires_grad

@@ -18,8 +18,10 @@ from tests.simulations.asking import (
 )
 from tests.simulations.small import TRAINING, experiment
 
+from leptonic.errors import RunError
 from leptonic.experiment import Experiment
 from leptonic.update import Mean
+from leptonic_client.participant import Answer, Participant
 from leptonic_simulations.batched import BatchedEngine
 from leptonic_simulations.clients import SimulatedClients
 from leptonic_simulations.grid import Engine
@@ -235,6 +237,62 @@ def test_where_all_clients_of_a_group_fail_each_says_so(tmp_path: Path) -> None:
     assert {reply.status for reply, _ in refused.values()} == {"refused"}
     some = answered(engine, requests_for(made, range(3), content, counted={1: 1}, round=2), content)
     assert [some[client][0].status for client in range(3)] == ["done", "failed", "done"]
+    clients.close()
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "scaffold"])
+def test_where_only_sums_count_the_last_reply_brings_that_of_all(tmp_path: Path, algorithm: str) -> None:
+    """The sum of what each would have sent alone, to the last bit, and the same states."""
+    made, sums = made_of(algorithm), {}
+    for together in (False, True):
+        clients = clients_of_sizes(made, tmp_path / str(together), SIZES)
+        engine, content = BatchedEngine(clients, threads=1, sums=together), content_for(clients)
+        pipeline = clients.trainer.pipeline
+        for number in (1, 2):
+            counted = dict.fromkeys(range(7), number - 1)
+            asked = requests_for(made, range(7), content, counted=counted, round=number)
+            replies = list(engine.answers(asked, content))
+            assert [reply.client for reply, _ in replies] == list(range(7))
+            assert {reply.status for reply, _ in replies} == {"done"}
+            total = pipeline.zero()
+            for _, answer in replies[-1:] if together else replies:
+                total.add(pipeline.from_bytes(answer))
+            sums[together, number] = total.to_bytes()
+        if together:
+            assert [reply.carried_by for reply, _ in replies] == [6] * 6 + [None]
+            assert [answer for _, answer in replies[:-1]] == [b""] * 6
+        clients.close()
+    assert sums[False, 1] == sums[True, 1]
+    assert sums[False, 2] == sums[True, 2]
+
+
+@pytest.mark.parametrize("bad", ["features", "state"])
+def test_who_fails_is_not_in_the_sum(tmp_path: Path, bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether training fails, or what follows it: the others' sum, or each by itself, as if it had not been asked."""
+    made = made_of()
+    clients = clients_of_sizes(made, tmp_path, SIZES)
+    engine, content = BatchedEngine(clients, threads=1, sums=True), content_for(clients)
+    pipeline, asked = clients.trainer.pipeline, requests_for(made, range(7), content)
+    *_, (_, expected) = engine.answers(asked[1:], content)
+    if bad == "features":
+        rows = set(clients.data.rows[0].tolist()).difference(*(own.tolist() for own in clients.data.rows[1:]))
+        clients.data.features[torch.tensor(sorted(rows))] = np.nan
+    else:
+        settle = Participant.settle
+
+        def failing(self: Participant, *arguments: Any) -> Answer:
+            if self.index == 0:
+                raise RunError("the disk is full")
+            return settle(self, *arguments)
+
+        monkeypatch.setattr(Participant, "settle", failing)
+    replies = {reply.client: (reply, answer) for reply, answer in engine.answers(asked, content)}
+    assert (replies[0][0].status, replies[0][1]) == ("failed", b"")
+    total = pipeline.zero()
+    for reply, answer in replies.values():
+        if reply.status == "done" and reply.carried_by is None:
+            total.add(pipeline.from_bytes(answer))
+    assert total.to_bytes() == expected
     clients.close()
 
 
