@@ -111,7 +111,6 @@ def test_encoding_a_sum_is_summing_what_is_encoded(
     random = np.random.default_rng(seed)
     names = (*algorithm(kind).sums, "train_loss")
     pipe = pipeline(kind=kind, cap=cap, sums=names)
-    segments = pipe.algorithm.segments
     made = [
         LocalUpdate(
             vectors={

@@ -44,7 +44,7 @@ class _Classification:
 
     def loss_gradients(self, output: Tensor, targets: Tensor) -> Tensor:
         """Of the cross-entropies: the probabilities that the logits (*, classes) mean, less the targets."""
-        return output.softmax(dim=-1) - targets
+        return output.softmax(dim=-1).sub_(targets)
 
     def measures(self, output: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropies in nats, and 1 for a correct answer. Returns (2, n) float32."""

@@ -181,7 +181,7 @@ class SpanTrainer:
     def _loss_gradient(self, output: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Of a step's weighted losses with respect to its output (k, batch, classes). weights: (k, batch, 1)."""
         if self._derived is not None:
-            return self._derived.loss_gradients(output, targets) * weights
+            return self._derived.loss_gradients(output, targets).mul_(weights)
         with torch.enable_grad():
             logits = output.flatten(0, 1).requires_grad_()
             (gradient,) = torch.autograd.grad(self._task.losses(logits, targets.flatten()) @ weights.flatten(), logits)
