@@ -98,6 +98,13 @@ class SimulatedClients:
             return failure(request, error, str(error)), b""
         return respond(client, request, content)
 
+    def work(self, request: Request) -> int:
+        """Examples that a client visits when it is asked to train."""
+        training, held = self.experiment.training, len(self.data.rows[request.client])
+        if training.local_steps is not None:
+            return training.local_steps * min(training.batch_size, held)
+        return (training.local_epochs or 1) * held
+
     def close(self) -> None:
         """Close the clients' home."""
         self._home.close()

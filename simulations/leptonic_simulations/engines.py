@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 
-from leptonic_client.data import steps_of
 from leptonic_simulations.automatic import AutomaticEngine, Candidate
 from leptonic_simulations.batched import BatchedEngine, unbatchable
 from leptonic_simulations.clients import SimulatedClients
@@ -58,11 +57,10 @@ def engine_for(clients: SimulatedClients, *, rounds: int, chosen: str | None, ke
         keep(name, why)
         say(f"engine: {name} ({why})")
 
-    federation, training = experiment.federation, experiment.training
     return AutomaticEngine(
         list(candidates.values()),
-        size=lambda request: steps_of(training, len(clients.data.rows[request.client])),
-        wanted=federation.wanted,
+        size=clients.work,
+        wanted=experiment.federation.wanted,
         requests=experiment.summed * rounds,
         decided=decided,
     )

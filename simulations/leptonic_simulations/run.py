@@ -49,29 +49,20 @@ def _coordinator(
 ) -> Coordinator:
     """The run's coordinator: by the scenario's clock if there is one, else without time."""
     experiment = clients.experiment
-    everyone = Everyone(experiment.federation.clients)
-    if experiment.scenario is None:
-        return Coordinator(
-            experiment,
-            store=store,
-            grid=InProcessGrid(engine),
-            members=everyone,
-            evaluator=evaluator,
-            listener=listener,
-            deadline=math.inf,
-        )
-    if experiment.scenario.asynchronous:
+    if experiment.scenario is not None and experiment.scenario.asynchronous:
         return _asynchronous(clients, store, engine, evaluator, listener)
-    time = ScenarioTime(experiment.scenario, clients, start=store.virtual_seconds())
+    everyone = Everyone(experiment.federation.clients)
+    time = experiment.scenario and ScenarioTime(experiment.scenario, clients, start=store.virtual_seconds())
     return Coordinator(
         experiment,
         store=store,
-        grid=InProcessGrid(engine, time.schedule),
-        members=time.members(everyone),
+        grid=InProcessGrid(engine, time.schedule if time else None),
+        members=time.members(everyone) if time else everyone,
         evaluator=evaluator,
         listener=listener,
-        patience=0.0,
-        clock=time.clock,
+        deadline=None if time else math.inf,
+        patience=0.0 if time else None,
+        clock=time.clock if time else None,
     )
 
 

@@ -64,3 +64,19 @@ def test_the_data_are_shared_and_not_copied(tmp_path: Path) -> None:
         held = [clients.client(index).data for index in range(3)]
         assert all(each.features is clients.data.features for each in held)
         assert sorted(np.concatenate([each.rows.numpy() for each in held]).tolist()) == list(range(1437))
+
+
+@pytest.mark.parametrize(
+    ("training", "visits"),
+    [
+        ({"local_epochs": 3, "batch_size": 16}, [3 * 40, 3 * 7]),
+        ({"local_steps": 5, "batch_size": 16}, [5 * 16, 5 * 7]),
+    ],
+)
+def test_work_is_measured_in_examples_that_are_visited(
+    tmp_path: Path, training: dict[str, int], visits: list[int]
+) -> None:
+    made = experiment(federation={"clients": 2}, training={"rounds": 1, **training})
+    with closing(clients_of_sizes(made, tmp_path, [40, 7])) as clients:
+        asked = requests_for(made, range(2), content_for(clients))
+        assert [clients.work(request) for request in asked] == visits

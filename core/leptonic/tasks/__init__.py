@@ -56,7 +56,7 @@ class DerivedTask(Task, Protocol):
         ...
 
     def loss_gradients(self, output: "Tensor", targets: "Tensor") -> "Tensor":
-        """The gradient of each example's loss with respect to its own output, of the same shape (*, ...)."""
+        """The gradient of each example's loss with respect to its own output: a fresh tensor of its shape."""
         ...
 
 

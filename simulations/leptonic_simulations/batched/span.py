@@ -27,6 +27,7 @@ from leptonic.models.mlp import Mlp
 from leptonic.tasks import DerivedTask, Task
 from leptonic_simulations.batched.course import Course
 from leptonic_simulations.batched.past import Kept, Moved, Past, Summed
+from leptonic_simulations.batched.trajectory import measured
 
 __all__ = ["LARGEST_SPAN", "SpanTrainer", "fully_connected"]
 
@@ -175,8 +176,7 @@ class SpanTrainer:
 
     def sums(self, visited: Tensor) -> Tensor:
         """Metric sums of each client over its visits, (metrics, k) float64. visited: (steps, k, batch)."""
-        measures = self._task.measures(self._logits.flatten(0, 2), self._labels.flatten()).view(-1, *self._labels.shape)
-        return torch.where(visited, measures, 0.0).to("cpu", torch.float64).sum(dim=(1, 3))
+        return measured(self._task, self._logits, self._labels, visited)
 
     def _loss_gradient(self, output: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Of a step's weighted losses with respect to its output (k, batch, classes). weights: (k, batch, 1)."""

@@ -5,47 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from leptonic.tasks import Task
 from leptonic_client.data import gathered
 from leptonic_client.steps import Precision
 from leptonic_client.training import LocalTrainer
 from leptonic_simulations.batched.schedule import Schedule
 from leptonic_simulations.batched.stack import Forward, Stack, StackCorrector
+from leptonic_simulations.batched.trajectory import Trajectory
 
 __all__ = ["plain_steps"]
-
-MEASURED = 2**18
-"""Outputs that are kept until their metrics are computed together."""
-
-
-class Trajectory:
-    """Sums each client's metrics over the examples as they are visited, many steps at a time."""
-
-    def __init__(self, task: Task, clients: int) -> None:
-        self._task = task
-        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._held = 0
-        self.sums = torch.zeros(len(task.metric_names), clients, dtype=torch.float64)
-
-    def visit(self, outputs: Tensor, labels: Tensor, visited: Tensor) -> None:
-        """outputs: (k, n, classes), labels and visited: (k, n)."""
-        if self._kept and self._kept[0][0].shape != outputs.shape:
-            self.flush()
-        self._kept.append((outputs.detach(), labels, visited))
-        self._held += outputs.numel()
-        if self._held > MEASURED:
-            self.flush()
-
-    def flush(self) -> None:
-        """Add what was kept."""
-        if not self._kept:
-            return
-        outputs, labels, visited = (torch.stack(part) for part in zip(*self._kept, strict=True))
-        clients = outputs.shape[1]
-        measures = self._task.measures(outputs.flatten(0, 2), labels.flatten()).view(-1, *labels.shape)
-        summed = (measures * visited).to("cpu", torch.float64).sum(dim=(1, 3))
-        self.sums[:, :clients] += summed
-        self._kept, self._held = [], 0
 
 
 def plain_steps(

@@ -22,7 +22,6 @@ import numpy as np
 from leptonic import __version__
 from leptonic.errors import ExperimentError, LeptonicError, RunError
 from leptonic.wire import Reply, Request
-from leptonic_client.data import steps_of
 from leptonic_client.participant import failure
 from leptonic_simulations.clients import SimulatedClients
 from leptonic_simulations.cluster.machines import Machines, imported
@@ -55,7 +54,7 @@ class RayEngine:
     def __init__(self, clients: SimulatedClients, *, cores: int) -> None:
         experiment = clients.experiment
         federation, self._training = experiment.federation, experiment.training
-        self._rows = clients.data.rows
+        self._clients = clients
         self._ordered = federation.invited > federation.wanted
         self._sums = only_sums_count(experiment)
         self._ray = imported()
@@ -76,7 +75,7 @@ class RayEngine:
         # What a step that ended early left behind is done before anything new, and nobody looks at it.
         self._tasks.clear()
         together = self._sums and bool(requests) and requests[0].step == "train"
-        order = list(requests) if self._ordered else sorted(requests, key=self._work, reverse=True)
+        order = list(requests) if self._ordered else sorted(requests, key=self._clients.work, reverse=True)
         waiting = deque(self._shares(order) if together else [[request] for request in order])
         sent = self._ray.put(np.frombuffer(content, np.uint8))
         come: dict[int, Answer] = {}
@@ -140,7 +139,7 @@ class RayEngine:
         shares: list[tuple[float, int, list[Request]]] = [(0.0, place, []) for place in range(len(self._workers))]
         for request in order:
             work, place, share = shares[0]
-            heapq.heapreplace(shares, (work + self._work(request), place, [*share, request]))
+            heapq.heapreplace(shares, (work + self._clients.work(request), place, [*share, request]))
         return [share for _, _, share in shares if share]
 
     def _hand_out(self, waiting: deque[list[Request]], sent: Any, *, together: bool) -> None:
@@ -182,9 +181,6 @@ class RayEngine:
             return RunError(f"{what} within {START:g} seconds: its cores may be taken; lower simulation.workers")
         detail = f"{type(cause).__name__}: {cause}" if cause else str(error).strip().splitlines()[-1]
         return RunError(f"{what}: {detail}")
-
-    def _work(self, request: Request) -> float:
-        return steps_of(self._training, len(self._rows[request.client]))
 
 
 def _answer(answered: Answered) -> Answer:

@@ -30,7 +30,7 @@ class ProcessesEngine:
 
     def __init__(self, clients: SimulatedClients, *, workers: int) -> None:
         experiment, trainer = clients.experiment, clients.trainer
-        self._data = clients.data
+        self._clients = clients
         self._ordered = experiment.federation.invited > experiment.federation.wanted
         # An update, or the sums of an evaluation and how many examples they are of.
         self._slot_length = max(trainer.pipeline.encoded_length, 8 * (len(trainer.task.metric_names) + 1))
@@ -52,7 +52,7 @@ class ProcessesEngine:
         """The replies; see the module for their order. Raises RunError if a worker ended by itself."""
         self._settle()
         self._content.view[: len(content)] = content
-        order = list(requests) if self._ordered else sorted(requests, key=self._size, reverse=True)
+        order = list(requests) if self._ordered else sorted(requests, key=self._clients.work, reverse=True)
         waiting = deque(order)
         come: dict[int, Arrived] = {}
         for turn in order:
@@ -119,6 +119,3 @@ class ProcessesEngine:
     def _share_rows(self, data: FederatedData) -> tuple[SharedArray, SharedArray] | None:
         packed = data.packed_rows()
         return None if packed is None else (self._share(packed[0]), self._share(packed[1]))
-
-    def _size(self, request: Request) -> int:
-        return len(self._data.rows[request.client])
