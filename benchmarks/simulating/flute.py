@@ -23,7 +23,7 @@ FLOWER = "Flower's simulation"
 
 @dataclass(frozen=True)
 class Times:
-    """Of one command. median, mean: of its rounds after the first. seconds: all of it."""
+    """Of one command. median, mean: of its rounds but the first and the last. seconds: all of it."""
 
     median: float
     mean: float
@@ -32,7 +32,7 @@ class Times:
     @classmethod
     def of(cls, rounds: list[float], seconds: float) -> "Times":
         """rounds: seconds of each."""
-        return cls(statistics.median(rounds[1:]), statistics.mean(rounds[1:]), seconds)
+        return cls(statistics.median(rounds[1:-1]), statistics.mean(rounds[1:-1]), seconds)
 
 
 def measure(plan: Plan) -> Iterator[Figure]:

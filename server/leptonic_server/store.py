@@ -1,8 +1,8 @@
 """The run store: everything a resume, a report or an auditor needs, one atomic commit per round.
 
-A run's folder holds ``run.sqlite`` and the safetensors files (model and server state) of the last two rounds.
-The vectors are written first (write, fsync, rename), then one transaction names them: killed at any
-instant, the folder holds the last committed round, whole. Nothing is pickled.
+A run's folder holds ``run.sqlite`` and two safetensors files (model and server state) that take turns.
+The vectors are written over those of the round before the last, then one transaction names them, with their hash:
+killed at any instant, the folder holds the last committed round, whole. Nothing is pickled.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from leptonic.errors import RunError
 from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
-from leptonic.files import write_atomic
+from leptonic.files import overwrite
 
 __all__ = ["ClientRecord", "Member", "RoundRecord", "RunStore", "now"]
 
@@ -47,6 +47,7 @@ CREATE INDEX IF NOT EXISTS clients_by_client ON clients (client, status, round);
 """
 
 
+_FILES = ("vectors-0.safetensors", "vectors-1.safetensors")
 _VIRTUAL_SECONDS = "virtual_seconds"
 
 
@@ -201,10 +202,8 @@ class RunStore:
         last = self.last_round()
         if last is not None and record.round <= last:
             raise RunError(f"{self.folder}: round {record.round} is committed already, the last is {last}")
-        name, content = _vectors_file(record.round), safetensors.numpy.save(dict(vectors))
-        # The file of the round before the last is not needed any more; that of the last is, until this one stands.
-        spare = self.folder / _vectors_file(record.round - 2)
-        write_atomic(self.folder / name, content, spare=spare)
+        name, content = self._spare(), safetensors.numpy.save(dict(vectors))
+        overwrite(self.folder / name, content)
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             digest = hashlib.sha256(content).hexdigest()
@@ -253,6 +252,11 @@ class RunStore:
         query = "SELECT * FROM clients ORDER BY round, attempt, client"
         return [(row[0], row[1], ClientRecord(*row[2:])) for row in self._database.execute(query)]
 
+    def _spare(self) -> str:
+        """The vectors' file that does not hold the last committed round."""
+        row = self._database.execute("SELECT vectors FROM rounds ORDER BY round DESC LIMIT 1").fetchone()
+        return _FILES[row is not None and row[0] == _FILES[0]]
+
     def _insert_clients(self, round_number: int, attempt: int, records: list[ClientRecord]) -> None:
         rows = [(round_number, attempt, r.client, r.status, r.detail, r.seconds, r.epsilon) for r in records]
         self._database.executemany("INSERT INTO clients VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
@@ -262,10 +266,6 @@ class RunStore:
         if row is None:
             raise RunError(f"{self.folder}: no run was begun here")
         return row[0]
-
-
-def _vectors_file(round_number: int) -> str:
-    return f"round-{round_number:06d}.safetensors"
 
 
 def now() -> str:

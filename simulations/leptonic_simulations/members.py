@@ -19,6 +19,9 @@ class Everyone(Mapping[int, int]):
             return client
         raise KeyError(client)
 
+    def __contains__(self, client: object) -> bool:
+        return isinstance(client, int) and 0 <= client < self._clients
+
     def __iter__(self) -> Iterator[int]:
         return iter(range(self._clients))
 

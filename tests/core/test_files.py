@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from leptonic.files import write_atomic
+from leptonic.files import overwrite, write_atomic
 
 CORE = Path(__file__).parents[2] / "core"
 
@@ -119,17 +119,19 @@ except OSError:
 
 
 @pytest.mark.parametrize("length", [0, 5, 100])
-def test_a_spare_file_gives_its_place(tmp_path: Path, length: int) -> None:
-    """Longer or shorter, nothing of what it held is left, and a file that is not there is nothing to ask for."""
-    spare, path = tmp_path / "spare", tmp_path / "file"
-    spare.write_bytes(b"x" * 50)
-    place = spare.stat().st_ino
-    write_atomic(path, b"y" * length, spare=spare)
-    assert path.read_bytes() == b"y" * length
-    assert path.stat().st_ino == place
+def test_overwriting_keeps_the_place_and_nothing_of_the_content(
+    tmp_path: Path, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)))
+    path = tmp_path / "file"
+    overwrite(path, b"x" * 50)
+    assert synced == [False, True]  # a new name must reach the disk as well
+    place = path.stat().st_ino
+    overwrite(path, b"y" * length)
+    assert synced == [False, True, False]
+    assert (path.read_bytes(), path.stat().st_ino) == (b"y" * length, place)
     assert names(tmp_path) == ["file"]
-    write_atomic(path, b"z", spare=spare)
-    assert path.read_bytes() == b"z"
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:

@@ -124,10 +124,40 @@ def test_vectors_keep_their_bits(store: RunStore) -> None:
 def test_only_the_last_vectors_stay_on_disk(store: RunStore) -> None:
     for number in range(6):
         store.commit(record(number), vectors(number), [])
-        # The one before stays until the next is written, on whose place it then lies.
-        files = sorted(path.name for path in store.folder.glob("*.safetensors"))
-        assert files == [f"round-{kept:06d}.safetensors" for kept in range(max(0, number - 1), number + 1)]
-    assert_same(store.vectors(), vectors(5))
+        # Those of the round before stay until the next are written.
+        assert len(list(store.folder.glob("*.safetensors"))) == min(number + 1, 2)
+        assert_same(store.vectors(), vectors(number))
+
+
+def test_what_a_commit_overwrites_is_never_the_last_round(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after a commit that failed half-way, and after the store was opened anew."""
+
+    def torn(path: Path, content: bytes) -> None:
+        path.write_bytes(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    for number in range(1, 5):
+        store.commit(record(number), vectors(number), [])
+        for _ in range(2):
+            with monkeypatch.context() as patch:
+                patch.setattr("leptonic_server.store.overwrite", torn)
+                with pytest.raises(OSError, match="No space"):
+                    store.commit(record(number + 1), vectors(99), [])
+            store = reopened(store)
+            assert store.last_round() == number
+            assert_same(store.vectors(), vectors(number))
+
+
+def test_a_run_of_an_earlier_version_goes_on(store: RunStore) -> None:
+    """Its vectors lie in a file that is called after its round."""
+    store.commit(record(1), vectors(1), [])
+    (path,) = store.folder.glob("*.safetensors")
+    path.rename(path.with_name("round-000001.safetensors"))
+    store._database.execute("UPDATE rounds SET vectors = 'round-000001.safetensors'")
+    again = reopened(store)
+    for number in (2, 3):
+        again.commit(record(number), vectors(number), [])
+        assert_same(again.vectors(), vectors(number))
 
 
 def test_a_round_that_is_committed_again_is_refused_and_stays_as_it_was(store: RunStore) -> None:
@@ -143,8 +173,8 @@ def test_a_round_that_is_committed_again_is_refused_and_stays_as_it_was(store: R
 def test_vectors_without_their_record_are_not_a_round(store: RunStore) -> None:
     """Killed between the file and the transaction: the file is there, the round is not."""
     store.commit(record(1), vectors(1), counted(0))
-    (committed,) = store.folder.glob("round-*")
-    orphan = committed.with_name(committed.name.replace("1", "2"))
+    (committed,) = store.folder.glob("*.safetensors")
+    orphan = committed.with_name(committed.name.replace("0", "1"))
     orphan.write_bytes(safetensors.numpy.save(vectors(99)))
     again = reopened(store)
     assert again.last_round() == 1
@@ -226,7 +256,7 @@ def assert_whole(store: RunStore) -> int:
 
 def test_a_missing_or_torn_file_of_vectors_is_an_error_that_names_it(store: RunStore) -> None:
     store.commit(record(1), vectors(1), [])
-    (path,) = store.folder.glob("round-*")
+    (path,) = store.folder.glob("*.safetensors")
     content = path.read_bytes()
     for damage in (content[:-1], content[:5], b"", content + b"\x00"):
         path.write_bytes(damage)
@@ -240,7 +270,7 @@ def test_a_missing_or_torn_file_of_vectors_is_an_error_that_names_it(store: RunS
 def test_a_changed_bit_of_the_vectors_is_found(store: RunStore) -> None:
     """vectors: "Raises RunError if the file is damaged". A run must not go on from a model nobody computed."""
     store.commit(record(1), vectors(1), [])
-    (path,) = store.folder.glob("round-*")
+    (path,) = store.folder.glob("*.safetensors")
     content = bytearray(path.read_bytes())
     content[-10] ^= 0x10
     path.write_bytes(content)
@@ -251,10 +281,10 @@ def test_a_changed_bit_of_the_vectors_is_found(store: RunStore) -> None:
 def test_the_vectors_of_another_round_are_not_taken_for_the_last(store: RunStore) -> None:
     """Someone restores a folder from a copy, and mixes up the files."""
     store.commit(record(1), vectors(1), [])
-    (first,) = store.folder.glob("round-*")
+    (first,) = store.folder.glob("*.safetensors")
     content = first.read_bytes()
     store.commit(record(2), vectors(2), [])
-    first.with_name(first.name.replace("1", "2")).write_bytes(content)
+    first.with_name(first.name.replace("0", "1")).write_bytes(content)
     with pytest.raises(RunError):
         store.vectors()
 

@@ -80,8 +80,10 @@ def test_the_largest_clients_begin_first(
 
         monkeypatch.setattr(worker, "hand", noted)
     content = content_for(clients)
-    answered(engine, requests_for(clients.experiment, EVERYONE, content), content)
-    assert handed == sorted(EVERYONE, key=lambda client: -SIZES[client])
+    asked = requests_for(clients.experiment, EVERYONE, content)
+    answered(engine, asked, content)
+    assert handed == [request.client for request in sorted(asked, key=clients.work, reverse=True)]
+    assert handed != list(EVERYONE)
 
 
 def test_replies_are_in_order_where_the_order_decides_who_is_counted(
