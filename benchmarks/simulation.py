@@ -36,17 +36,18 @@ PARTS: dict[str, tuple[str, Callable[[Plan], Iterator[Figure]]]] = {
     "cuda": ("Seconds per client on a GPU", models.on_cuda),
 }
 
-ABOUT = """*FLUTE's LR_MNIST*: 1000 clients of 60 images of MNIST, 10 a round, one local epoch in batches of 10, logistic
-regression, 100 rounds, each side a command of its own, without evaluation between the first and the last model.
-Rounds are timed where the new model stands, ours after its commit to disk; the first is left out, and the last, which
-ours evaluates and Flower's does not. *As it comes*: the default engine and outputs, a report among them. Baseline:
-Flower's own simulation (Ray), one core for each client. *Seconds per client*: 50 clients a round, 5 steps of 10
-images. An engine's time is that of its rounds, from requests to encoded contributions; whole rounds are those of
-simulations, from commit to commit. Baselines: a sequential loop of plain PyTorch, one model and no framework; pfl-
-research in one process, as it runs on one machine. Both with one and with two threads; the table shows the better,
-and for the convolutional models against the bare loop two threads. *Populations*: logistic regression, each client
-draws its 60 images by itself; peaks are resident sizes (VmHWM). *A thousand rounds*: SCAFFOLD on digits, evaluated
-every round; resident sizes of all processes, what they share counted for each, a line fitted after 200 rounds."""
+ABOUT = """*FLUTE's LR_MNIST*: 1000 clients of 60 images of MNIST, 10 a round, one local epoch in batches of 10,
+logistic regression, 100 rounds, each side a command of its own, without evaluation between the first and the last
+model. Rounds are timed where the new model stands, ours after its commit to disk; the first is left out, and the
+last, which ours evaluates and Flower's does not. *As it comes*: the default engine and outputs, a report among
+them. Baseline: Flower's own simulation (Ray), one core for each client. *Seconds per client*: 50 clients a round, 5
+steps of 10 images. An engine's time is that of its rounds, from requests to encoded contributions; whole rounds are
+those of simulations, from commit to commit. Baselines: a sequential loop of plain PyTorch, one model and no
+framework; pfl-research in one process, as it runs on one machine. Both with one and with two threads; the table
+shows the better, and for the convolutional models against the bare loop two threads. *Populations*: logistic
+regression, each client draws its 60 images by itself; peaks are resident sizes (VmHWM). *A thousand rounds*:
+SCAFFOLD on digits, evaluated every round; resident sizes of all processes, what they share counted for each, a line
+fitted after 200 rounds."""
 
 
 def main() -> None:
