@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from leptonic.errors import PrivacyError
 
-__all__ = ["SecureStream", "derive", "generator", "torch_stream"]
+__all__ = ["SecureStream", "derive", "distinct", "generator", "torch_stream"]
 
 Name = str | int
 
@@ -28,18 +28,45 @@ def derive(seed: int, *path: Name) -> int:
 
     Text and integers differ (``"1"`` is not ``1``); NumPy integers name the same stream as Python's.
     """
-    digest = hashlib.sha256()
-    for part in (seed, *path):
-        # Length first: no part can run into the next, whatever characters it holds.
-        text = f"str:{part}" if isinstance(part, str) else f"int:{operator.index(part):d}"
-        content = text.encode()
-        digest.update(len(content).to_bytes(8, "little") + content)
-    return int.from_bytes(digest.digest()[:8], "little") >> 1
+    return int.from_bytes(hashlib.sha256(_name(seed, *path)).digest()[:8], "little") >> 1
 
 
 def generator(seed: int, *path: Name) -> np.random.Generator:
     """A NumPy generator for the stream called ``path``."""
     return np.random.Generator(np.random.PCG64(derive(seed, *path)))
+
+
+def distinct(seed: int, *path: Name, below: int, count: int) -> NDArray[np.int64]:
+    """So many different integers below a bound, ascending, of the stream called ``path``: any set as likely as another.
+
+    The first different ones of uniform draws, which are SHAKE-256 in words of 64 bits. For few out of many: a
+    generator takes longer to seed than this takes.
+    """
+    if not 0 <= count <= below:
+        raise ValueError(f"{count} different integers below {below} do not exist")
+    stream, words = hashlib.shake_256(_name(seed, *path)), count
+    while True:
+        draws = (np.frombuffer(stream.digest(8 * words), "<u8") % np.uint64(max(1, below))).astype(np.int64)
+        if words == count:
+            ordered = np.sort(draws)
+            if (ordered[1:] != ordered[:-1]).all():
+                return ordered
+        else:
+            _, first = np.unique(draws, return_index=True)
+            if len(first) >= count:
+                return np.sort(draws[np.sort(first)[:count]])
+        words = 2 * words
+
+
+def _name(seed: int, *path: Name) -> bytes:
+    """One stream's name in bytes; no other has the same."""
+    parts = []
+    for part in (seed, *path):
+        # Length first: no part can run into the next, whatever characters it holds.
+        text = f"str:{part}" if isinstance(part, str) else f"int:{operator.index(part):d}"
+        content = text.encode()
+        parts.append(len(content).to_bytes(8, "little") + content)
+    return b"".join(parts)
 
 
 @contextmanager

@@ -1,4 +1,6 @@
 import os
+from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from leptonic.errors import PrivacyError
-from leptonic.randomness import SecureStream, derive, generator, torch_stream
+from leptonic.randomness import SecureStream, derive, distinct, generator, torch_stream
 
 # RFC 8439, appendix A.1, test vectors 1 and 2: zero key and nonce, block counters 0 and 1.
 RFC_8439_BLOCKS = bytes.fromhex(
@@ -136,3 +138,32 @@ def test_a_stream_from_another_process_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(PrivacyError, match="another process"):
         stream.normal(1)
+
+
+@given(count=st.integers(0, 40), room=st.integers(0, 60), seed=st.integers(0, 2**32))
+def test_distinct_integers_are_distinct_ascending_and_repeat(count: int, room: int, seed: int) -> None:
+    found = distinct(seed, "rows", 7, below=count + room, count=count)
+    assert found.dtype == np.int64
+    assert len(found) == count
+    assert (np.diff(found) > 0).all()
+    assert not count or 0 <= found[0] <= found[-1] < count + room
+    assert found.tolist() == distinct(seed, "rows", 7, below=count + room, count=count).tolist()
+
+
+@pytest.mark.parametrize(("below", "count"), [(5, 2), (6, 3), (4, 3)])
+def test_every_set_of_distinct_integers_is_as_likely(below: int, count: int) -> None:
+    """Also where draws must be repeated often. Chi-square at 1e-6."""
+    sets = list(combinations(range(below), count))
+    seen = Counter(tuple(distinct(1, "set", place, below=below, count=count).tolist()) for place in range(6000))
+    assert set(seen) == set(sets)
+    assert stats.chisquare([seen[each] for each in sets]).pvalue > 1e-6
+
+
+def test_distinct_streams_differ_by_their_path() -> None:
+    first, second = (distinct(1, "rows", client, below=10**6, count=20) for client in (1, 2))
+    assert not np.array_equal(first, second)
+
+
+def test_more_distinct_integers_than_there_are_is_an_error() -> None:
+    with pytest.raises(ValueError, match="do not exist"):
+        distinct(1, "rows", below=3, count=4)

@@ -73,10 +73,9 @@ class SampledRows(Sequence[Rows]):
             return [self[index] for index in range(*client.indices(self._count))]
         if not 0 <= client < self._count:
             raise IndexError(f"client {client} of {self._count}")
-        stream = randomness.generator(self._seed, "partition", client)
         if self._settings.alpha is None:
-            return np.sort(stream.choice(self._rows, self._settings.examples, replace=False))
-        return self._skewed(self._settings.alpha, stream)
+            return randomness.distinct(self._seed, "partition", client, below=self._rows, count=self._settings.examples)
+        return self._skewed(self._settings.alpha, randomness.generator(self._seed, "partition", client))
 
     def _skewed(self, alpha: float, stream: np.random.Generator) -> Rows:
         """Class sizes by a draw from Dirichlet(alpha); what a class has not goes to those that have room."""
