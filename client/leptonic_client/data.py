@@ -64,7 +64,7 @@ def split(experiment: Experiment, client: int, features: Tensor, labels: Tensor,
     """
     held = round(experiment.evaluation.holdout * len(rows))
     if not held:
-        return LocalData(features, labels, rows=torch.from_numpy(rows), held_rows=_NO_ROWS)
+        return LocalData(features, labels, rows=torch.from_numpy(rows.copy()), held_rows=_NO_ROWS)
     order = randomness.generator(experiment.seed, "holdout", client).permutation(len(rows))
     if len(rows) and held == len(rows):
         raise DataError(f"client {client} has {len(rows)} examples: evaluation.holdout leaves none for training")
