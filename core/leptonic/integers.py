@@ -71,8 +71,7 @@ class Lattice:
         within the range is at most 1 / (2 scale).
         Returns (d,) uint32, two's complement, and the count. Raises RunError on a NaN or an infinity.
         """
-        if not 0.0 <= factor <= 1.0:
-            raise RunError(f"the factor of an update is {factor}, outside [0, 1]: its weight must not exceed the cap")
+        _check_factor(factor)
         words = np.empty(len(values), dtype=np.int32)
         buffer = np.empty(min(CHUNK, len(values)), dtype=np.float64)
         clamped = 0
@@ -95,10 +94,14 @@ class Lattice:
 
         The same as :meth:`quantise` of each, added; for many short updates several times as fast.
         values: (k, d) float32, k at most :attr:`clients`. factors: (k,) float64 in [0, 1].
+        Raises RunError as :meth:`quantise`.
         """
+        for factor in factors.tolist():
+            _check_factor(factor)
         lowest, highest = _extremes(values)
         if not (math.isfinite(lowest) and math.isfinite(highest)):
             raise _not_finite(values.ravel())
+        scales = (factors * self.scale).tolist()
         clamps, clamped = lowest < -self.range or highest > self.range, 0
         words = np.empty(values.shape[1], dtype=np.int32)
         total, buffer = np.empty((2, min(CHUNK, len(words))), dtype=np.float64)
@@ -106,7 +109,7 @@ class Lattice:
             rows = values[:, start : start + CHUNK]
             sums, reals = total[: rows.shape[1]], buffer[: rows.shape[1]]
             sums[:] = 0.0
-            for row, scale in zip(rows, (factors * self.scale).tolist(), strict=True):
+            for row, scale in zip(rows, scales, strict=True):
                 reals[:] = row
                 if clamps:
                     clamped += self._clamp(reals)
@@ -180,6 +183,11 @@ def to_fixed(values: Sequence[float], clients: int = 2**16) -> NDArray[np.uint64
 def from_fixed(words: NDArray[np.uint64]) -> NDArray[np.float64]:
     """The metric sums that words, or a sum of words, stand for. words: (m,) uint64. Returns (m,) float64."""
     return words.view(np.int64) / np.float64(METRIC_STEPS)
+
+
+def _check_factor(factor: float) -> None:
+    if not 0.0 <= factor <= 1.0:
+        raise RunError(f"the factor of an update is {factor}, outside [0, 1]: its weight must not exceed the cap")
 
 
 def _extremes(values: NDArray[np.float32]) -> tuple[float, float]:

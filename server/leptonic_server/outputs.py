@@ -65,8 +65,8 @@ class Outputs:
 
     def round_committed(self, record: RoundRecord) -> None:
         """Append one round to the metrics and the events."""
-        with self._metrics.open("ab", buffering=0) as stream:
-            stream.write(_line(record).encode())
+        with self._metrics.open("a", encoding="utf-8") as stream:
+            stream.write(_line(record))
         if self._events is None:
             return
         groups = {"server": record.metrics, "clients": record.client_metrics, "train": record.train}

@@ -183,16 +183,16 @@ class InProcessGrid:
 
     def _begin(self, names: list[str]) -> None:
         """Hand those letters to the engine that carry the same content as the first, one of each client."""
-        together: dict[int, Letter] = {}
+        together: dict[int, Request] = {}
+        first: Letter | None = None
         for name in names:
             letter = self._pending[name]
-            first = next(iter(together.values()), letter)
-            if letter.request.payload == first.request.payload and letter.request.client not in together:
-                together[letter.request.client] = letter
-                self._asked[letter.request.client] = name
-        if not together:
-            return
-        first = next(iter(together.values()))
-        payload = first.request.payload
-        content = first.content if payload.kind == "inline" else self.payloads.get(payload)
-        self._answers = self._engine.answers([letter.request for letter in together.values()], content)
+            first = first or letter
+            request = letter.request
+            if request.payload == first.request.payload and request.client not in together:
+                together[request.client] = request
+                self._asked[request.client] = name
+        if first is not None:
+            payload = first.request.payload
+            content = first.content if payload.kind == "inline" else self.payloads.get(payload)
+            self._answers = self._engine.answers(list(together.values()), content)

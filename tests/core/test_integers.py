@@ -110,6 +110,11 @@ def test_a_sum_in_one_of_long_updates_is_made_in_chunks() -> None:
     assert clamped == np.count_nonzero(np.abs(values) > 1.0) > 0
 
 
+def test_a_sum_in_one_refuses_a_weight_over_the_cap() -> None:
+    with pytest.raises(RunError, match="outside"):
+        Lattice(range=8.0, clients=2).quantise_sum(np.zeros((2, 3), np.float32), np.array([0.5, 1.5]))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_sum_in_one_refuses_what_is_not_finite(bad: float) -> None:
     values = np.zeros((3, 4), np.float32)

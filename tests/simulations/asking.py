@@ -14,6 +14,7 @@ from leptonic.update import Mean, Vector
 from leptonic.wire import Payload, Reply, Request
 from leptonic_simulations.clients import FederatedData, SimulatedClients
 from leptonic_simulations.grid import Engine
+from leptonic_simulations.sequential import SequentialEngine
 
 RUN = "0123456789abcdef"
 
@@ -59,6 +60,22 @@ def answered(engine: Engine, requests: Sequence[Request], content: bytes) -> dic
     found = {reply.client: (reply, bytes(answer)) for reply, answer in engine.answers(requests, content)}
     assert sorted(found) == sorted(request.client for request in requests)
     return found
+
+
+def answers_after_leaving(
+    clients: SimulatedClients, engine: Engine, asked: Sequence[int], *, steps: int, pulled: int
+) -> None:
+    """Let go of so many steps after so many replies; the next step must be answered as by the sequential engine."""
+    for seed in range(steps):
+        content = content_for(clients, seed)
+        replies = engine.answers(requests_for(clients.experiment, asked, content), content)
+        for _ in range(pulled):
+            next(replies)
+        replies.close()
+    content = content_for(clients, 99)
+    requests = requests_for(clients.experiment, asked, content)
+    expected = answered(SequentialEngine(clients), requests, content)
+    assert without_time(answered(engine, requests, content)) == without_time(expected)
 
 
 def without_time(replies: Mapping[int, tuple[Reply, bytes]]) -> dict[int, tuple[Reply, bytes]]:

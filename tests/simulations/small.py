@@ -1,13 +1,16 @@
 """Tiny simulations: digits, logistic regression, three clients, two rounds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import torch
 
 from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
 from leptonic_server.outputs import Result
+from leptonic_server.progress import RunListener
 
 torch.set_num_threads(1)
 
@@ -30,3 +33,20 @@ def experiment(**sections: Any) -> Experiment:
         "simulation": {"engine": "sequential"},
     }
     return from_mapping({**content, **sections})
+
+
+@contextmanager
+def stopped_at(monkeypatch: pytest.MonkeyPatch, where: str, count: int) -> Iterator[None]:
+    """Ctrl-C at the so-manieth call of this method of the run's listener."""
+    seen, original = 0, getattr(RunListener, where)
+
+    def event(listener: RunListener, *arguments: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == count:
+            raise KeyboardInterrupt
+        original(listener, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunListener, where, event)
+        yield

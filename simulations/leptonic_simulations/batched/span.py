@@ -99,8 +99,9 @@ class Layer:
         if not self.course.shrinks and self.offset is None:
             return moved
         ends = torch.from_numpy(self.course.table[list(steps)]).to(self.weight)
-        moved.weight.add_((ends[:, 0, None, None] - 1.0) * self.weight)
-        moved.bias.add_((ends[:, 0, None] - 1.0) * self.bias)
+        if self.course.shrinks:
+            moved.weight.add_((ends[:, 0, None, None] - 1.0) * self.weight)
+            moved.bias.add_((ends[:, 0, None] - 1.0) * self.bias)
         if self.offset is not None:
             moved.weight.add_(ends[:, 1, None, None] * self.offset[0])
             moved.bias.add_(ends[:, 1, None] * self.offset[1])

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.simulations.small import TRAINING, Run, experiment
+from tests.simulations.small import TRAINING, Run, experiment, stopped_at
 
 from leptonic.errors import RunError
 from leptonic.experiment import Experiment
 from leptonic.update import Vector
-from leptonic_server.progress import RunListener
 from leptonic_server.store import ClientRecord, RoundRecord, RunStore
 from leptonic_simulations.asynchronous.coordinator import staleness_weight
 from leptonic_simulations.clients import FederatedData, SimulatedClients
@@ -169,25 +168,10 @@ def test_a_run_that_broke_off_is_resumed_to_the_same_model_at_the_same_times(
         federation={"clients": 30, "deadline": 60.0},
         scenario={**BUSY, "asynchronous": asynchronous(8, 2, max_staleness=4)},
     )
-    unbroken, folder, original = (
-        run(made, folder=tmp_path / "unbroken"),
-        tmp_path / "broken",
-        getattr(RunListener, where),
-    )
+    unbroken, folder = run(made, folder=tmp_path / "unbroken"), tmp_path / "broken"
     for stop_at in (2, 5, 1, 3, 4):
-        seen = 0
-
-        def event(listener: RunListener, *arguments: Any) -> None:
-            nonlocal seen
-            seen += 1
-            if seen == stop_at:  # noqa: B023
-                raise KeyboardInterrupt
-            original(listener, *arguments)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(RunListener, where, event)
-            with pytest.raises(KeyboardInterrupt):
-                simulate(made, folder=folder, resume=folder.exists(), quiet=True)
+        with stopped_at(monkeypatch, where, stop_at), pytest.raises(KeyboardInterrupt):
+            simulate(made, folder=folder, resume=folder.exists(), quiet=True)
     resumed = simulate(made, folder=folder, resume=True, quiet=True)
     assert resumed.model_sha256 == unbroken.model_sha256
     (one, clients), (other, same) = stored(tmp_path / "unbroken"), stored(folder)

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulations.asking import answered, clients_of_sizes, content_for, requests_for, without_time
+from tests.simulations.asking import (
+    answered,
+    answers_after_leaving,
+    clients_of_sizes,
+    content_for,
+    requests_for,
+    without_time,
+)
 from tests.simulations.small import PRIVACY, TRAINING, experiment
 
 from leptonic.errors import ExperimentError, RunError
@@ -138,15 +145,7 @@ def test_replies_are_single_and_in_order_where_the_order_decides_who_is_counted(
 
 def test_steps_that_end_early_leave_the_engine_usable(ordered: Both) -> None:
     clients, engine = ordered
-    for seed in range(5):
-        content = content_for(clients, seed)
-        replies = engine.answers(requests_for(clients.experiment, EVERYONE, content), content)
-        next(replies)
-        replies.close()
-    content = content_for(clients, 99)
-    asked = requests_for(clients.experiment, EVERYONE, content)
-    expected = answered(SequentialEngine(clients), asked, content)
-    assert without_time(answered(engine, asked, content)) == without_time(expected)
+    answers_after_leaving(clients, engine, EVERYONE, steps=5, pulled=1)
     assert list(engine.answers([], b"")) == []
 
 

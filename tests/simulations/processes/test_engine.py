@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulations.asking import answered, clients_of_sizes, content_for, requests_for, without_time
+from tests.simulations.asking import (
+    answered,
+    answers_after_leaving,
+    clients_of_sizes,
+    content_for,
+    requests_for,
+    without_time,
+)
 from tests.simulations.small import TRAINING, experiment
 
 from leptonic.errors import RunError
@@ -100,16 +107,7 @@ def test_steps_that_end_early_leave_the_engine_usable(request: pytest.FixtureReq
     """As often as there are slots, and more: none of them may be lost, and no content changed under a client."""
     for name in ("running", "ordered"):
         clients, engine = request.getfixturevalue(name)
-        for seed in range(6):
-            content = content_for(clients, seed)
-            replies = engine.answers(requests_for(clients.experiment, EVERYONE, content), content)
-            for _ in range(pulled):
-                next(replies)
-            replies.close()
-        content = content_for(clients, 99)
-        asked = requests_for(clients.experiment, EVERYONE, content)
-        expected = answered(SequentialEngine(clients), asked, content)
-        assert without_time(answered(engine, asked, content)) == without_time(expected)
+        answers_after_leaving(clients, engine, EVERYONE, steps=6, pulled=pulled)
 
 
 def test_robust_rules_keep_what_they_were_given(running: tuple[SimulatedClients, ProcessesEngine]) -> None:

@@ -1,15 +1,15 @@
 """Whole runs by virtual time: they repeat and resume, engines agree, and time alone decides who is counted."""
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulations.small import PRIVACY, TRAINING, Run, experiment
+from tests.simulations.small import PRIVACY, TRAINING, Run, experiment, stopped_at
 
 from leptonic.errors import ExperimentError, RunError
 from leptonic_client.participant import Participant
-from leptonic_server.progress import RunListener
 from leptonic_server.serve import serve
 from leptonic_server.store import RoundRecord, RunStore
 from leptonic_simulations.run import simulate
@@ -138,23 +138,10 @@ def test_a_run_that_broke_off_is_resumed_to_the_same_model_at_the_same_time(
     )
     unbroken = run(made, folder=tmp_path / "unbroken")
     assert any(record.attempt > 1 for record in rounds_of(tmp_path / "unbroken"))
-    folder, original = tmp_path / "broken", getattr(RunListener, where)
+    folder = tmp_path / "broken"
     for stop_at in (2, 5, 1, 3):
-        seen = 0
-
-        def event(listener: RunListener, *arguments: Any) -> None:
-            nonlocal seen
-            seen += 1
-            if seen == stop_at:  # noqa: B023
-                raise KeyboardInterrupt
-            original(listener, *arguments)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(RunListener, where, event)
-            try:
-                simulate(made, folder=folder, resume=folder.exists(), quiet=True)
-            except KeyboardInterrupt:
-                continue
+        with stopped_at(monkeypatch, where, stop_at), suppress(KeyboardInterrupt):
+            simulate(made, folder=folder, resume=folder.exists(), quiet=True)
     resumed = simulate(made, folder=folder, resume=True, quiet=True)
     assert resumed.model_sha256 == unbroken.model_sha256
     times = [[record.virtual_seconds for record in rounds_of(tmp_path / name)] for name in ("unbroken", "broken")]
