@@ -1,0 +1,144 @@
+"""Message 5 at a client: who has shared, the boxes for it, and what everybody is to work on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from leptonic.errors import BadShare, BelowThreshold, InconsistentCohort, ReplayedSession
+from leptonic.secagg.binding import bound, hashed
+from leptonic.secagg.client.once import Once
+from leptonic.secagg.client.ready import Ready
+from leptonic.secagg.encoding import decoded, encoded
+from leptonic.secagg.graph import Graph
+from leptonic.secagg.messages import (
+    Abort,
+    AbortCertificate,
+    Advertisement,
+    CohortList,
+    Context,
+    Open,
+    Query,
+    SealedBox,
+    Share,
+    SignedCommitment,
+    Train,
+    View,
+)
+from leptonic.secagg.sealing import Box, opened
+from leptonic.secagg.shamir import PRIME
+from leptonic.secagg.standing import Standing
+
+__all__ = ["Shared"]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A client that has shared its secrets. reply: its commitment and its boxes."""
+
+    standing: Standing
+    opening: Open
+    cohort: CohortList
+    graph: Graph
+    advertised: Mapping[bytes, Advertisement]
+    own: SignedCommitment
+    boxes: tuple[SealedBox, ...]
+    _masks: bytearray = field(repr=False)
+    _pairs: Mapping[bytes, bytearray] = field(repr=False)
+    _seed: bytearray = field(repr=False)
+    _once: Once = field(default_factory=Once, repr=False)
+
+    @property
+    def reply(self) -> bytes:
+        """What the coordinator is sent."""
+        return encoded(Share(self.own, self.boxes))
+
+    def train(self, content: bytes, payload: bytes) -> Ready:
+        """Check who takes part and what for; then the work may begin.
+
+        content: a :class:`Train`. payload: SHA-256 of what is worked on. Raises BadSignature, BadShare,
+        BelowThreshold, InconsistentCohort, ReplayedSession, DecodeError.
+        """
+        self._once.use()
+        train = decoded(Train, content)
+        if train.session != self.graph.session:
+            raise InconsistentCohort("the work is that of another session")
+        sharers = self._sharers(train)
+        query = hashed(Query(self.opening.phase, payload))
+        self._check_repeated(query, train.certificate)
+        shares = self._shares(train, sharers)
+        context = Context(hashed(self.opening), payload, train.record)
+        return Ready(
+            standing=self.standing,
+            opening=self.opening,
+            graph=self.graph,
+            advertised=self.advertised,
+            sharers=frozenset(named.client for named in train.sharers),
+            view=hashed(View(self.graph.session, train.sharers, hashed(context))),
+            query=query,
+            shares=shares,
+            _masks=self._masks,
+            _seed=self._seed,
+        )
+
+    def _sharers(self, train: Train) -> tuple[bytes, ...]:
+        """The neighbours of this client among those who shared, once these are found fit."""
+        me, bounds = self.standing.client, self.graph.bounds
+        named = {each.client: each.digest for each in train.sharers}
+        if not named.keys() <= set(self.graph.clients) or named.get(me) != hashed(self.own.commitment):
+            raise InconsistentCohort("those who shared are not of the cohort, or not this client as it did")
+        if len(named) < bounds.survivors:
+            raise BelowThreshold(f"{len(named)} have shared, and {bounds.survivors} are needed")
+        neighbours = tuple(other for other in self.graph.neighbours(me) if other in named)
+        if not bounds.complete and len(neighbours) < bounds.threshold:
+            raise BelowThreshold(f"{len(neighbours)} neighbours have shared, and {bounds.threshold} are needed")
+        brought = {each.client: each for each in train.commitments}
+        if brought.keys() != {me, *neighbours}:
+            raise InconsistentCohort("the commitments are not those of this client's neighbours and its own")
+        for client, each in brought.items():
+            if hashed(each.commitment) != named[client] or each.commitment.session != self.graph.session:
+                raise InconsistentCohort(f"{client.decode(errors='replace')} has committed to something else")
+            self.standing.check_signature(client, each.signature, each.commitment)
+        return neighbours
+
+    def _check_repeated(self, query: bytes, certificate: bytes) -> None:
+        """Refuse what was answered before, unless that session is proven never to have been opened.
+
+        Else a coordinator could open a sum, claim a crash, and ask for the same again without one client.
+        """
+        before = self.standing.journal.answered(query)
+        if before is None or before[0] == self.graph.session:
+            return
+        session, quorum = before
+        if not certificate:
+            raise ReplayedSession("the same was answered in another session, and nobody proves that it was given up")
+        proof = decoded(AbortCertificate, certificate)
+        members = {member.client for member in proof.cohort.members}
+        if hashed(proof.cohort) != session or not {each.client for each in proof.signatures} <= members:
+            raise ReplayedSession("the proof of abort is that of another session")
+        if len(proof.signatures) < quorum:
+            raise ReplayedSession(f"{len(proof.signatures)} have given the session up, and {quorum} are needed")
+        statement = bound(Abort(session))
+        for each in proof.signatures:
+            self.standing.check_statement(each.client, each.signature, statement)
+
+    def _shares(self, train: Train, neighbours: tuple[bytes, ...]) -> dict[bytes, tuple[bytes, bytes]]:
+        """The shares of both secrets that open; the others count as missing, of which few are tolerated."""
+        boxes = {box.client: box.content for box in train.boxes}
+        if not boxes.keys() <= set(neighbours):
+            raise InconsistentCohort("a box from somebody who is no neighbour, or has not shared")
+        me, session, shares = self.standing.client, self.graph.session, dict[bytes, tuple[bytes, bytes]]()
+        for other in neighbours:
+            try:
+                box = Box(session, other, me, self.graph.place(me))
+                both = opened(bytes(self._pairs[other]), box, boxes.get(other, b""))
+            except BadShare:
+                continue
+            if all(int.from_bytes(share, "little") < PRIME for share in both):
+                shares[other] = both
+        for pair in self._pairs.values():
+            pair[:] = bytes(32)
+        missing = len(neighbours) - len(shares)
+        if missing > self.opening.settings.colluders:
+            raise BadShare(
+                f"{missing} boxes of {len(neighbours)} do not open, and {self.opening.settings.colluders} may not"
+            )
+        return shares

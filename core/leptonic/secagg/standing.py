@@ -1,0 +1,176 @@
+"""What a client brings to every session: its name and key, the roster, its owner's conditions, and its memory."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from leptonic.errors import InconsistentCohort, PolicyRefused, ReplayedSession
+from leptonic.secagg.binding import Verifier, bound, verified
+from leptonic.secagg.bounds import Bounds
+from leptonic.secagg.encoding import Message
+from leptonic.secagg.messages import Open, SessionSettings
+from leptonic.secagg.roster import Roster
+
+__all__ = ["Journal", "MemoryJournal", "Policy", "Standing", "replayed_close", "replayed_number"]
+
+
+class Journal(Protocol):
+    """What a client must not forget, whatever becomes of its process: each call is on disk when it returns."""
+
+    def open(self, run: bytes, number: tuple[int, int, int]) -> None:
+        """Note (round, phase, attempt). Raises ReplayedSession unless it is above the run's last one."""
+        ...
+
+    def enter(self, session: bytes, quorum: int) -> None:
+        """Note a session whose cohort is fixed, and how many of it are a quorum."""
+        ...
+
+    def answered(self, query: bytes) -> tuple[bytes, int] | None:
+        """The last session in which this query was answered and its quorum, None if it never was."""
+        ...
+
+    def answer(self, query: bytes, session: bytes) -> None:
+        """Note that the query's answer in this session is about to leave."""
+        ...
+
+    def agree(self, session: bytes) -> None:
+        """Note that a set of survivors is about to be signed. Raises ReplayedSession if one was, or after an abort."""
+        ...
+
+    def abort(self, session: bytes) -> None:
+        """Note that the session is given up. Raises ReplayedSession if it is unknown, or survivors were signed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The owner's conditions, from the node's own file.
+
+    survivors: fewest in a sum. threshold: fewest that can open a secret. colluders: fewest that must be assumed.
+    curious: whether a coordinator may be assumed not to lie. peers: who must be in every sum.
+    """
+
+    survivors: int = 3
+    threshold: int = 2
+    colluders: int = 0
+    curious: bool = True
+    peers: frozenset[bytes] = frozenset()
+
+    def check_settings(self, settings: SessionSettings) -> None:
+        """Raise PolicyRefused for settings that the owner does not take."""
+        if settings.lying not in (0, 1) or not (settings.lying or self.curious):
+            raise PolicyRefused("the session assumes that the coordinator does not lie, which this node's file forbids")
+        if settings.colluders < self.colluders:
+            raise PolicyRefused(
+                f"the session assumes {settings.colluders} colluders, this node's file {self.colluders} at least"
+            )
+
+    def check_bounds(self, bounds: Bounds) -> None:
+        """Raise PolicyRefused for a cohort that is too small for the owner."""
+        if bounds.clients < self.survivors:
+            raise PolicyRefused(f"a cohort of {bounds.clients}, this node's file asks for {self.survivors} at least")
+        if bounds.threshold < self.threshold:
+            raise PolicyRefused(
+                f"{bounds.threshold} shares open a secret, this node's file asks for {self.threshold} at least"
+            )
+
+    def check_survivors(self, survivors: Collection[bytes]) -> None:
+        """Raise PolicyRefused for a sum that is too small for the owner, or without somebody it insists on."""
+        if len(survivors) < self.survivors:
+            raise PolicyRefused(f"a sum over {len(survivors)}, this node's file asks for {self.survivors} at least")
+        if absent := sorted(self.peers.difference(survivors)):
+            names = ", ".join(name.decode(errors="replace") for name in absent)
+            raise PolicyRefused(f"this node's file asks for these peers in every sum, and they are not: {names}")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One client's standing in a federation. key: its Ed25519 key."""
+
+    client: bytes
+    key: Ed25519PrivateKey = field(repr=False)
+    roster: Roster
+    journal: Journal
+    policy: Policy = Policy()
+    verify: Verifier = verified
+
+    def check_signature(self, client: bytes, signature: bytes, message: Message) -> None:
+        """Raise BadSignature unless this client of the roster has signed the message."""
+        self.check_statement(client, signature, bound(message))
+
+    def check_statement(self, client: bytes, signature: bytes, statement: bytes) -> None:
+        """The same for a message that was bound before."""
+        key = self.roster.keys.get(client)
+        if key is None:
+            raise InconsistentCohort(f"{client.decode(errors='replace')} is not on the roster")
+        self.verify(key, signature, statement, client)
+
+    def check_coordinator(self, signature: bytes, message: Message) -> None:
+        """Raise BadSignature unless the roster's coordinator has signed the message."""
+        self.verify(self.roster.content.coordinator, signature, bound(message), b"the coordinator")
+
+    def accept(self, opening: Open) -> None:
+        """Raise what is wrong with a session before anything is said in it; note its number."""
+        content = self.roster.content
+        if opening.federation != content.federation or opening.roster != self.roster.hash:
+            raise InconsistentCohort("the session names another federation or roster than this client's")
+        self.policy.check_settings(opening.settings)
+        if not 8 <= opening.settings.bits <= 32:
+            raise InconsistentCohort(f"masked words of {opening.settings.bits} bits: they have 8 to 32")
+        self.journal.open(opening.run, (opening.round, opening.phase, opening.attempt))
+
+
+class MemoryJournal:
+    """A journal for as long as a process lives: for simulations, where nobody restarts alone."""
+
+    def __init__(self) -> None:
+        self._last: dict[bytes, tuple[int, int, int]] = {}
+        self._quorums: dict[bytes, int] = {}
+        self._answers: dict[bytes, bytes] = {}
+        self._closed: dict[bytes, str] = {}
+
+    def open(self, run: bytes, number: tuple[int, int, int]) -> None:
+        """See :class:`Journal`."""
+        last = self._last.get(run)
+        if last is not None and number <= last:
+            raise replayed_number(number, last)
+        self._last[run] = number
+
+    def enter(self, session: bytes, quorum: int) -> None:
+        """See :class:`Journal`."""
+        self._quorums[session] = quorum
+
+    def answered(self, query: bytes) -> tuple[bytes, int] | None:
+        """See :class:`Journal`."""
+        session = self._answers.get(query)
+        return None if session is None else (session, self._quorums[session])
+
+    def answer(self, query: bytes, session: bytes) -> None:
+        """See :class:`Journal`."""
+        self._answers[query] = session
+
+    def agree(self, session: bytes) -> None:
+        """See :class:`Journal`."""
+        if session in self._closed:
+            raise replayed_close(self._closed[session])
+        self._closed[session] = "set"
+
+    def abort(self, session: bytes) -> None:
+        """See :class:`Journal`."""
+        if session not in self._quorums or self._closed.get(session) == "set":
+            raise replayed_close(self._closed.get(session, "unknown"))
+        self._closed[session] = "abort"
+
+
+def replayed_number(number: tuple[int, int, int], last: tuple[int, int, int]) -> ReplayedSession:
+    """What a journal raises for a session that is not above the last."""
+    words = "round {}, phase {}, attempt {}"
+    return ReplayedSession(f"a session of {words.format(*number)}, after one of {words.format(*last)}")
+
+
+def replayed_close(state: str) -> ReplayedSession:
+    """What a journal raises where a session's end was decided, or is not this client's to decide. state: set, abort."""
+    known = {"set": "its survivors were signed", "abort": "it was given up"}.get(state, "this client never entered it")
+    return ReplayedSession(f"the session cannot be signed or given up: {known}")
