@@ -62,7 +62,7 @@ def _asked(experiment: "Experiment") -> str:
     federation = experiment.federation
     if experiment.scenario and (settings := experiment.scenario.asynchronous):
         return f"{settings.concurrency} training at any time, {settings.buffer} updates for a step"
-    return f"{federation.invited} invited per round, {federation.wanted} wanted, {federation.needed} needed"
+    return f"{federation.invited} invited per round, {federation.wanted} wanted, {experiment.needed} needed"
 
 
 @app.command()

@@ -18,7 +18,6 @@ from leptonic.errors import ExperimentError, RunError
 
 __all__ = ["Lattice", "add", "from_fixed", "to_fixed"]
 
-LARGEST_WORD = 2**31 - 1
 LARGEST_RANGE = float(np.finfo(np.float32).max)
 METRIC_STEPS = 2**20
 """Steps per unit of a metric: its resolution is 2^-20."""
@@ -35,20 +34,21 @@ class Lattice:
 
     range: largest absolute value of an update's entry; larger ones are clamped.
     clients: how many updates may be added, that is, the clients invited to the round, or an asynchronous buffer.
-    Raises ExperimentError if no such lattice exists.
+    bits: of a word, of which sums keep as many. Raises ExperimentError if no such lattice exists.
     """
 
     range: float
     clients: int
+    bits: int = 32
 
     def __post_init__(self) -> None:
         if not 0 < self.range <= LARGEST_RANGE:
             raise ExperimentError(
                 f"aggregation.range = {self.range}: must be more than 0 and at most {LARGEST_RANGE:.6g}"
             )
-        if not 1 <= self.clients <= LARGEST_WORD:
+        if not 1 <= self.clients <= self._largest:
             raise ExperimentError(
-                f"a sum over {self.clients} clients does not fit 32-bit words: invite 1 to {LARGEST_WORD}"
+                f"a sum over {self.clients} clients does not fit {self.bits}-bit words: invite 1 to {self._largest}"
             )
         if not math.isfinite(self.scale):
             raise ExperimentError(f"aggregation.range = {self.range}: too small for float64 steps; set a larger one")
@@ -56,7 +56,11 @@ class Lattice:
     @property
     def bound(self) -> int:
         """Largest absolute value of one client's word, as a signed integer."""
-        return LARGEST_WORD // self.clients
+        return self._largest // self.clients
+
+    @property
+    def _largest(self) -> int:
+        return (1 << (self.bits - 1)) - 1
 
     @property
     def scale(self) -> float:

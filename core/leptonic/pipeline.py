@@ -194,12 +194,12 @@ class Pipeline:
 def pipeline_for(experiment: Experiment, size: int) -> Pipeline:
     """The pipeline of an experiment for models of ``size`` parameters."""
     algorithm = algorithm_for(experiment)
-    rule = experiment.aggregation
+    rule, secure = experiment.aggregation, experiment.secure_aggregation
     metrics = () if experiment.privacy else task_for(experiment.task, spec_of(experiment.data)).metric_names
     training = tuple(f"train_{name}" for name in (*metrics, "examples")) if metrics else ()
     return Pipeline(
         algorithm=algorithm,
-        lattice=Lattice(range=rule.range, clients=experiment.summed),
+        lattice=Lattice(range=rule.range, clients=experiment.summed, bits=secure.bits if secure else 32),
         size=size,
         weight_cap=_weight_cap(experiment, rule) if isinstance(rule, MeanRule) else None,
         sum_names=(*algorithm.sums, *training),

@@ -33,7 +33,8 @@ HEADER_LIMIT = 64 * 1024
 INLINE_LIMIT = 32 * 1024
 """Payloads up to this size travel beside their header: one request less for each side."""
 
-Step = Literal["join", "train", "evaluate", "end"]
+Step = Literal["join", "open", "share", "train", "evaluate", "abort", "end"]
+"""What is asked. open, share and abort are trips of secure aggregation."""
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -69,10 +70,12 @@ class Request(_Header):
     """What the coordinator asks of one client.
 
     client: roster index, -1 before the client has joined. counted: the last round in which this client's
-    update was counted, 0 if none; the client continues from the state it had then.
+    update was counted, 0 if none; the client continues from the state it had then. payload: the same for everyone who
+    is asked. own: what is for this client alone.
     """
 
     counted: Count = 0
+    own: Payload | None = None
 
 
 class Reply(_Header):

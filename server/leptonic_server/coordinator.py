@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from leptonic_server.rules import rule_for
 from leptonic_server.state import RoundState
 from leptonic_server.store import ClientRecord, RoundRecord, RunStore, now
 
-__all__ = ["Coordinator", "Listener"]
+__all__ = ["Coordinator", "Listener", "Phases", "Surroundings"]
 
 PATIENCE = 20.0
 """Seconds that a round waits for members who were reachable before."""
@@ -52,6 +52,19 @@ class Listener(Protocol):
     def round_committed(self, record: RoundRecord) -> None:
         """A round stands in the run store."""
         ...
+
+
+class Surroundings(TypedDict):
+    """What every coordinator is given; see :class:`Coordinator`."""
+
+    store: RunStore
+    grid: RoundGrid
+    members: Members
+    evaluator: Evaluator
+    listener: Listener
+    deadline: NotRequired[float | None]
+    patience: NotRequired[float | None]
+    clock: NotRequired[Clock | None]
 
 
 class Phases:
@@ -137,7 +150,7 @@ class Coordinator:
             self._store.record_clients(number, attempt, records, virtual_seconds=self._clock.virtual_seconds())
             failed |= {record.client for record in records if record.status in ("failed", "refused", "invalid")}
         raise RunError(
-            f"round {number}: {len(asked.counted)} clients were counted and {federation.needed} are needed, "
+            f"round {number}: {len(asked.counted)} clients were counted and {self._experiment.needed} are needed, "
             f"after {federation.attempts} attempts{_first_reason(records)}. "
             f"The run stands at round {number - 1}; mend the cause and continue with --resume"
         )
@@ -168,7 +181,7 @@ class Coordinator:
                 take_sum=None if self._rule else lambda *carried: self._take(total, *carried),
                 on_client=self._listener.client_answered,
             )
-        if len(asked.counted) < federation.needed:
+        if len(asked.counted) < self._experiment.needed:
             return asked, None
         with phases("aggregate"):
             return asked, total.result()
@@ -236,7 +249,7 @@ class Coordinator:
 
     def _wait_for_members(self) -> Mapping[int, int]:
         """The reachable members: all that were there before, given some seconds, or at least enough for a round."""
-        needed, begun = self._experiment.federation.needed, self._clock.now()
+        needed, begun = self._experiment.needed, self._clock.now()
         enough, end = begun + self._patience, begun + self._deadline
         while True:
             online, moment = self._members.online(), self._clock.now()

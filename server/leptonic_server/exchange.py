@@ -6,7 +6,7 @@ with the bytes it had sent. A client's error is recorded, and the step goes on.
 
 from collections.abc import Callable, Iterable, Mapping
 
-from leptonic.wire import Request, Step, inline
+from leptonic.wire import Payload, Request, Step, inline
 from leptonic_server.clock import Clock, RealClock
 from leptonic_server.cohort import Members
 from leptonic_server.judge import Asked, Judge, Take, TakeSum
@@ -21,6 +21,8 @@ REFRESH_INTERVAL = 2.0
 """Seconds between looks at who is reachable while a step waits."""
 MOST_FORGERIES = 3
 """How often in a step a client is asked anew because somebody else had answered for it."""
+GRACE = 5.0
+"""Seconds that a step goes on for those who have not answered, once it could do without them."""
 LONGEST_TTL = 7 * 24 * 3600.0
 EXPIRY_MARGIN = 60.0
 """Seconds that a message outlives its step's deadline on the link."""
@@ -50,15 +52,20 @@ class Exchange:
         take_sum: TakeSum | None = None,
         on_client: Callable[[ClientRecord], None] = lambda _: None,
         counted: Mapping[int, int] | None = None,
+        own: Mapping[int, bytes] | None = None,
+        shorter: bool = False,
+        settled: Callable[[], bool] | None = None,
     ) -> Asked:
         """Ask the cohort, until ``wanted`` are taken, all have answered, or ``deadline`` seconds are over.
 
-        content: the payload for all of them. expected: bytes that each of them must answer.
+        content: the payload for all of them. own: what each of them gets for itself. expected: bytes that each of them
+        must answer, or ``shorter`` ones. settled: whether what has come is enough, so that others are waited for
+        :data:`GRACE` seconds only.
         take_sum: where an unsigned reply may carry other clients' contributions in its own, as in a simulation.
         counted: the last counted round of each client that had one.
         """
-        payloads = self._grid.payloads
-        payload = inline(content) if len(content) <= payloads.inline_limit else payloads.put(content)
+        payload = self._payload(content)
+        owns = {client: self._payload(content) for client, content in (own or {}).items()}
         requests = [
             Request(
                 run=self._run,
@@ -69,19 +76,34 @@ class Exchange:
                 client=client,
                 payload=payload,
                 counted=(counted or {}).get(client, 0),
+                own=owns.get(client),
             )
             for client in cohort
         ]
         asked = Asked()
-        waiting = Waiting(self._grid, self._members, content, deadline, asked)
+        waiting = Waiting(self._grid, self._members, content, deadline, asked, own or {})
         try:
             waiting.send(requests)
-            judge = Judge(payloads, self._members, asked, expected=expected, take=take, take_sum=take_sum)
-            self._collect(waiting, asked, judge, wanted=wanted, deadline=deadline, on_client=on_client)
+            judge = Judge(
+                self._grid.payloads,
+                self._members,
+                asked,
+                expected=expected,
+                shorter=shorter,
+                take=take,
+                take_sum=take_sum,
+            )
+            end = End(self._clock, deadline, settled)
+            self._collect(waiting, asked, judge, wanted=wanted, end=end, on_client=on_client)
         finally:
             self._grid.abandon([*waiting.pending, *waiting.stale])
-            self._grid.payloads.release(payload)
+            for held in (payload, *owns.values()):
+                self._grid.payloads.release(held)
         return asked
+
+    def _payload(self, content: bytes) -> Payload:
+        payloads = self._grid.payloads
+        return inline(content) if len(content) <= payloads.inline_limit else payloads.put(content)
 
     def _collect(
         self,
@@ -90,12 +112,11 @@ class Exchange:
         judge: "Judge",
         *,
         wanted: int,
-        deadline: float,
+        end: "End",
         on_client: Callable[[ClientRecord], None],
     ) -> None:
-        refreshed = self._clock.now()
-        end, wait = refreshed + deadline, SHORTEST_WAIT
-        while waiting.pending and judge.taken < wanted and (now := self._clock.now()) < end:
+        refreshed, wait = self._clock.now(), SHORTEST_WAIT
+        while waiting.pending and judge.taken < wanted and (now := self._clock.now()) < end.moment:
             progress = False
             for answer in self._grid.answers(waiting.pending):
                 request = waiting.pending.get(answer.to)
@@ -114,22 +135,44 @@ class Exchange:
                     on_client(record)
             if progress:
                 wait = SHORTEST_WAIT
+                end.look()
                 continue
             if now - refreshed > REFRESH_INTERVAL:
                 waiting.ask_the_returned()
                 refreshed = now
-            self._clock.pause(wait, until=end)
+            self._clock.pause(wait, until=end.moment)
             wait = min(LONGEST_WAIT, wait * 1.3)
         asked.note(judge.left())
         for request in waiting.pending.values():
             asked.records.setdefault(request.client, ClientRecord(request.client, "late"))
 
 
+class End:
+    """When a step ends: at its deadline, or soon after it could do without those who have not answered."""
+
+    def __init__(self, clock: Clock, deadline: float, settled: Callable[[], bool] | None) -> None:
+        self._clock, self._settled = clock, settled
+        self.moment = clock.now() + deadline
+
+    def look(self) -> None:
+        """See whether what has come is enough."""
+        if self._settled is not None and self._settled():
+            self.moment, self._settled = min(self.moment, self._clock.now() + GRACE), None
+
+
 class Waiting:
     """The requests of one step that have no reply yet, and the node each was sent to."""
 
-    def __init__(self, grid: RoundGrid, members: Members, content: bytes, deadline: float, asked: Asked) -> None:
-        self._grid, self._members, self._content, self._asked = grid, members, content, asked
+    def __init__(
+        self,
+        grid: RoundGrid,
+        members: Members,
+        content: bytes,
+        deadline: float,
+        asked: Asked,
+        own: Mapping[int, bytes],
+    ) -> None:
+        self._grid, self._members, self._content, self._asked, self._own = grid, members, content, asked, own
         self._lasts = min(deadline, LONGEST_TTL) + EXPIRY_MARGIN
         self._nodes: dict[int, int] = {}
         self._names: dict[int, list[str]] = {}
@@ -146,15 +189,20 @@ class Waiting:
             if node is None:
                 self._asked.records[request.client] = ClientRecord(request.client, "lost", "not reachable")
                 continue
-            beside = request.payload.kind == "inline"
-            letter = Letter(request, node, self._content if beside else b"", self._lasts)
-            self._asked.bytes_down += letter.length + (0 if beside else request.payload.length)
+            letter = self._letter(request, node)
+            aside = (each for each in (request.payload, request.own) if each is not None and each.kind != "inline")
+            self._asked.bytes_down += letter.length + sum(each.length for each in aside)
             self._nodes[request.client] = node
             letters.append(letter)
         if letters:
             for name, letter in zip(self._grid.send(letters), letters, strict=True):
                 self.pending[name] = letter.request
                 self._names.setdefault(letter.request.client, []).append(name)
+
+    def _letter(self, request: Request, node: int) -> Letter:
+        content = self._content if request.payload.kind == "inline" else b""
+        own = self._own[request.client] if request.own is not None and request.own.kind == "inline" else b""
+        return Letter(request, node, content, self._lasts, own)
 
     def forget(self, name: str) -> Request:
         """Wait no more for an answer to this letter."""

@@ -43,7 +43,8 @@ class Asked:
 class Judge:
     """Judges the replies of one step. taken: clients that were counted. forged: of the last reply, see the call.
 
-    expected: bytes of a payload. take_sum: None where no reply may be carried by another.
+    expected: bytes of a payload, or the most of them if it may be ``shorter``. take_sum: None where no reply may be
+    carried by another.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class Judge:
         expected: int,
         take: Take,
         take_sum: TakeSum | None = None,
+        shorter: bool = False,
     ) -> None:
+        self._shorter = shorter
         self._payloads, self._members, self._asked = payloads, members, asked
         self._expected, self._take, self._take_sum = expected, take, take_sum
         self._carried: dict[int, list[Reply]] = {}
@@ -135,8 +138,9 @@ class Judge:
 
     def _content(self, payload: Payload, content: bytes) -> bytes | memoryview:
         """The payload, which is not fetched unless it has the length that it must have."""
-        if payload.length != self._expected:
-            raise DecodeError(f"a payload of {payload.length} bytes, expected {self._expected}")
+        if payload.length > self._expected or (payload.length < self._expected and not self._shorter):
+            most = " at most" if self._shorter else ""
+            raise DecodeError(f"a payload of {payload.length} bytes, expected {self._expected}{most}")
         if payload.kind == "inline":
             return content
         self._asked.bytes_up += payload.length

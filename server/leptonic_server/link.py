@@ -37,6 +37,9 @@ _TYPES: Mapping[Step, str] = {
     "join": MessageType.QUERY,
     "train": MessageType.TRAIN,
     "evaluate": MessageType.EVALUATE,
+    "open": MessageType.QUERY,
+    "share": MessageType.QUERY,
+    "abort": MessageType.QUERY,
     "end": MessageType.QUERY,
 }
 

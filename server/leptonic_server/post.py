@@ -17,18 +17,19 @@ __all__ = ["Answer", "Letter", "RoundGrid"]
 class Letter:
     """A request on its way to a node.
 
-    content: its payload, if that travels beside it. lasts: seconds after which nobody delivers it any more.
+    content, own: its payloads, if they travel beside it. lasts: seconds after which nobody delivers it any more.
     """
 
     request: Request
     node: int
     content: bytes
     lasts: float
+    own: bytes = b""
 
     @property
     def length(self) -> int:
         """Bytes that travel, without a payload that is kept elsewhere."""
-        return len(header_bytes(self.request)) + len(self.content)
+        return len(header_bytes(self.request)) + len(self.content) + len(self.own)
 
 
 class Answer(Protocol):

@@ -40,6 +40,9 @@ CREATE TABLE IF NOT EXISTS clients (
     round INTEGER NOT NULL, attempt INTEGER NOT NULL, client INTEGER NOT NULL, status TEXT NOT NULL,
     detail TEXT NOT NULL, seconds REAL NOT NULL, epsilon REAL, PRIMARY KEY (round, attempt, client)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS transcripts (
+    round INTEGER PRIMARY KEY, record BLOB NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS notes (
     key TEXT PRIMARY KEY, value TEXT NOT NULL
 ) STRICT;
@@ -197,8 +200,15 @@ class RunStore:
         committed = [record.virtual_seconds or 0.0 for record in self.rounds()]
         return max([float(self.note(_VIRTUAL_SECONDS) or 0.0), *committed])
 
-    def commit(self, record: RoundRecord, vectors: Mapping[str, NDArray[Any]], clients: list[ClientRecord]) -> None:
-        """Commit one round: its vectors, its record, and what became of its clients."""
+    def commit(
+        self,
+        record: RoundRecord,
+        vectors: Mapping[str, NDArray[Any]],
+        clients: list[ClientRecord],
+        *,
+        transcript: bytes = b"",
+    ) -> None:
+        """Commit one round: its vectors, its record, what became of its clients, and how its sum was opened."""
         last = self.last_round()
         if last is not None and record.round <= last:
             raise RunError(f"{self.folder}: round {record.round} is committed already, the last is {last}")
@@ -210,6 +220,13 @@ class RunStore:
             row = (record.round, record.attempt, name, digest, json.dumps(vars(record)))
             self._database.execute("INSERT INTO rounds VALUES (?, ?, ?, ?, ?)", row)
             self._insert_clients(record.round, record.attempt, clients)
+            if transcript:
+                self._database.execute("INSERT INTO transcripts VALUES (?, ?)", (record.round, transcript))
+
+    def transcript(self) -> bytes:
+        """That of the last committed round whose sum was opened securely, nothing if there is none."""
+        row = self._database.execute("SELECT record FROM transcripts ORDER BY round DESC LIMIT 1").fetchone()
+        return bytes(row[0]) if row else b""
 
     def rounds(self) -> list[RoundRecord]:
         """All committed rounds in order; round 0 is the model before training."""

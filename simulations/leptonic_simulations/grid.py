@@ -13,7 +13,7 @@ from leptonic.errors import BadSignature, DecodeError
 from leptonic.wire import Payload, Reply, Request, header_bytes
 from leptonic_server.post import Letter
 
-__all__ = ["Engine", "Immediately", "InProcessGrid", "Schedule"]
+__all__ = ["Engine", "Immediately", "InProcessGrid", "MemoryPayloads", "Schedule"]
 
 
 class Engine(Protocol):
@@ -125,8 +125,10 @@ class HandedOver:
 class InProcessGrid:
     """Answers letters when their answers are asked for: those that are due together, in the order of the engine."""
 
-    def __init__(self, engine: Engine, schedule: Schedule | None = None) -> None:
-        self.payloads = MemoryPayloads()
+    def __init__(
+        self, engine: Engine, schedule: Schedule | None = None, payloads: MemoryPayloads | None = None
+    ) -> None:
+        self.payloads = payloads or MemoryPayloads()
         self._schedule: Schedule = schedule or Immediately()
         self._engine = engine
         self._pending: dict[str, Letter] = {}

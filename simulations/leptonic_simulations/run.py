@@ -5,22 +5,26 @@ from contextlib import closing
 from pathlib import Path
 
 from leptonic.experiment import Experiment
-from leptonic_server.coordinator import Coordinator
+from leptonic.secagg.expansion import Here
+from leptonic_server.coordinator import Coordinator, Surroundings
 from leptonic_server.evaluation import Evaluator
 from leptonic_server.outputs import Outputs, Result
 from leptonic_server.progress import RunListener
 from leptonic_server.run_folder import open_run
+from leptonic_server.secure.coordinator import SecureCoordinator
 from leptonic_server.store import RunStore
 from leptonic_simulations.asynchronous.coordinator import AsynchronousCoordinator
 from leptonic_simulations.asynchronous.flights import Flights
 from leptonic_simulations.clients import FederatedData, SimulatedClients
 from leptonic_simulations.engines import engine_for
-from leptonic_simulations.grid import Engine, InProcessGrid
+from leptonic_simulations.grid import Engine, InProcessGrid, MemoryPayloads
 from leptonic_simulations.members import Everyone
 from leptonic_simulations.scenario.liars import attack_of
 from leptonic_simulations.scenario.lies import needs_the_honest
 from leptonic_simulations.scenario.omniscient import OmniscientEngine
 from leptonic_simulations.scenario.time import ScenarioTime
+from leptonic_simulations.secure import SecureEngine, SimulatedFederation
+from leptonic_simulations.sums import sums_securely
 
 __all__ = ["simulate"]
 
@@ -51,12 +55,11 @@ def _coordinator(
     experiment = clients.experiment
     if experiment.scenario is not None and experiment.scenario.asynchronous:
         return _asynchronous(clients, store, engine, evaluator, listener)
-    everyone = Everyone(experiment.federation.clients)
+    everyone, payloads = Everyone(experiment.federation.clients), MemoryPayloads()
     time = experiment.scenario and ScenarioTime(experiment.scenario, clients, start=store.virtual_seconds())
-    return Coordinator(
-        experiment,
+    surroundings = Surroundings(
         store=store,
-        grid=InProcessGrid(engine, time.schedule if time else None),
+        grid=InProcessGrid(engine, time.schedule if time else None, payloads),
         members=time.members(everyone) if time else everyone,
         evaluator=evaluator,
         listener=listener,
@@ -64,6 +67,23 @@ def _coordinator(
         patience=0.0 if time else None,
         clock=time.clock if time else None,
     )
+    if not sums_securely(experiment):
+        return Coordinator(experiment, **surroundings)
+    federation, expansion = SimulatedFederation(experiment, everyone), Here()
+    surroundings["grid"] = InProcessGrid(
+        SecureEngine(
+            engine,
+            federation,
+            experiment=experiment,
+            pipeline=clients.trainer.pipeline,
+            payloads=payloads,
+            expansion=expansion,
+            name=everyone.name,
+        ),
+        time.schedule if time else None,
+        payloads,
+    )
+    return SecureCoordinator(experiment, office=federation.office, expansion=expansion, **surroundings)
 
 
 def _asynchronous(

@@ -10,14 +10,21 @@ from leptonic.experiment import Experiment, MeanRule
 from leptonic.pipeline import Contribution, Pipeline
 from leptonic.wire import Reply
 
-__all__ = ["only_sums_count", "summed", "with_sum"]
+__all__ = ["only_sums_count", "summed", "sums_securely", "with_sum"]
 
 Answer = tuple[Reply, bytes]
+
+
+def sums_securely(experiment: Experiment) -> bool:
+    """Whether the experiment's simulation masks updates."""
+    return experiment.secure_aggregation is not None and experiment.simulation.secure_aggregation == "real"
 
 
 def only_sums_count(experiment: Experiment) -> bool:
     """Whether every reply is wanted and nobody looks at a single one."""
     federation = experiment.federation
+    if sums_securely(experiment):
+        return False
     # Within a scenario a reply may be lost or late by itself.
     together = federation.invited == federation.wanted and experiment.scenario is None
     return together and isinstance(experiment.aggregation, MeanRule)

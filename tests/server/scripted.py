@@ -136,7 +136,7 @@ def reply_to(
 ) -> RecordDict:
     """A signed reply, its payload inline or, if it is large, held by the grid; ``changes`` replace fields."""
     payload = grid.payloads.put(content) if grid is not None and len(content) > INLINE_LIMIT else inline(content)
-    fields = request.model_dump(exclude={"counted", "payload"})
+    fields = request.model_dump(exclude={"counted", "own", "payload"})
     reply = Reply.model_validate({**fields, "payload": payload, "status": "done", **changes})
     return pack(reply, content=content, key=signer)
 

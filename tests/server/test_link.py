@@ -159,7 +159,7 @@ class Client:
 
 
 def reply(request: Request, payload: Payload) -> Reply:
-    fields = request.model_dump(exclude={"counted", "payload"})
+    fields = request.model_dump(exclude={"counted", "own", "payload"})
     return Reply.model_validate({**fields, "payload": payload, "status": "done"})
 
 

@@ -35,7 +35,7 @@ class Timed:
         for place, request in enumerate(requests):
             if place % self.at_once == 0:
                 self.clock.seconds += self.each * self.at_once
-            numbers = request.model_dump(exclude={"counted", "payload"})
+            numbers = request.model_dump(exclude={"counted", "own", "payload"})
             payload = Payload(kind="memory", length=0)
             yield Reply.model_validate({**numbers, "payload": payload, "status": "done"}), self.name.encode()
 

@@ -27,7 +27,7 @@ class Echo:
         for request in reversed(requests) if self.backwards else requests:
             self.seen.append((request.client, content))
             self.given.append(b"" if request.client in self.empty else bytes([request.client]) * 100_000)
-            fields = request.model_dump(exclude={"counted", "payload"})
+            fields = request.model_dump(exclude={"counted", "own", "payload"})
             payload = Payload(kind="memory", length=len(self.given[-1]))
             yield Reply.model_validate({**fields, "payload": payload, "status": self.status}), self.given[-1]
 

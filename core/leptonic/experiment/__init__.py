@@ -53,6 +53,7 @@ from leptonic.experiment.scenario import (
     SignFlip,
     Stragglers,
 )
+from leptonic.experiment.secure_aggregation import SecureAggregation
 from leptonic.experiment.settings import (
     ENTRY_PATTERN,
     Entry,
@@ -117,6 +118,7 @@ __all__ = [
     "Scale",
     "Scenario",
     "Schedule",
+    "SecureAggregation",
     "ServerAdaptive",
     "ServerOptimizer",
     "ServerSgd",

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from leptonic.errors import BelowThreshold
 from leptonic.experiment.aggregation import KrumRule, MeanRule, TrimmedMeanRule
 from leptonic.experiment.algorithm import ServerSgd
 from leptonic.experiment.data import OwnData
@@ -22,6 +23,7 @@ def check(experiment: "Experiment") -> None:
         _data_fits,
         _liars_fit,
         _asynchronous_fits,
+        _secure_aggregation_fits,
     ):
         rule(experiment)
 
@@ -77,6 +79,40 @@ def _privacy_fits(experiment: "Experiment") -> None:
         )
     if training.accumulation_steps != 1 or training.precision != "float32":
         raise ValueError("training: [privacy] needs accumulation_steps = 1 and precision = 'float32'")
+
+
+def _secure_aggregation_fits(experiment: "Experiment") -> None:
+    secure, federation, rule = experiment.secure_aggregation, experiment.federation, experiment.aggregation
+    if secure is None:
+        return
+    if rule.rule != "mean":
+        raise ValueError(
+            f"aggregation.rule = '{rule.rule}' looks at single updates, which [secure_aggregation] hides: use 'mean'"
+        )
+    if "clients" in experiment.evaluation.on:
+        raise ValueError(
+            "evaluation.on: the clients' evaluation would show each one's metrics, which [secure_aggregation] hides; "
+            "use evaluation.on = ['server']"
+        )
+    if experiment.scenario is not None and experiment.scenario.asynchronous is not None:
+        raise ValueError(
+            "scenario.asynchronous: its updates begin at different models and are discounted one by one, which "
+            "[secure_aggregation] hides; leave one of them out"
+        )
+    if rule.weighting == "examples" and secure.bits < 24:
+        raise ValueError(
+            f"secure_aggregation.bits = {secure.bits}: weighted means need 24 or more; "
+            "take more bits, or aggregation.weighting = 'uniform'"
+        )
+    try:
+        needed = experiment.needed
+    except BelowThreshold as error:
+        raise ValueError(f"secure_aggregation: {error}") from None
+    if needed > federation.wanted:
+        raise ValueError(
+            f"secure_aggregation: a sum of {federation.invited} invited clients needs {needed} of them, and "
+            f"federation.cohort = {federation.wanted} waits for fewer: over-select less, or assume fewer colluders"
+        )
 
 
 def _evaluation_fits(experiment: "Experiment") -> None:

@@ -37,6 +37,9 @@ class Simulation(Settings):
         default=None,
         description="processes of the machine or of the cluster, or threads of the batched engine; default: its cores",
     )
+    secure_aggregation: Literal["real", "ideal"] = Field(
+        default="real", description="ideal: the same integers are summed without masks; faster, protects nobody"
+    )
     seeded_noise: bool = Field(
         default=False,
         description="draw privacy noise from the seed: repeatable, protects nobody, marked in the output",

@@ -16,8 +16,10 @@ from leptonic.experiment.model import LeNet, Model
 from leptonic.experiment.privacy import Privacy
 from leptonic.experiment.running import Evaluation, Outputs, Simulation
 from leptonic.experiment.scenario import Scenario
+from leptonic.experiment.secure_aggregation import SecureAggregation
 from leptonic.experiment.settings import Settings
 from leptonic.experiment.training import Training
+from leptonic.secagg.bounds import bounds_of
 
 __all__ = ["Experiment"]
 
@@ -36,6 +38,7 @@ class Experiment(Settings):
     server_optimizer: ServerOptimizer = ServerSgd(name="sgd")
     aggregation: Aggregation = MeanRule(rule="mean")
     privacy: Privacy | None = None
+    secure_aggregation: SecureAggregation | None = None
     evaluation: Evaluation = Evaluation()
     outputs: Outputs = Outputs()
     simulation: Simulation = Simulation()
@@ -52,6 +55,8 @@ class Experiment(Settings):
             left_out["scenario"] = True
         elif self.scenario.asynchronous is None:
             left_out["scenario"] = {"asynchronous"}
+        if self.secure_aggregation is None:
+            left_out["secure_aggregation"] = True
         content = self.model_dump(mode="json", exclude=left_out)
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
@@ -65,6 +70,25 @@ class Experiment(Settings):
         """The most updates that are summed for one step of the server."""
         asynchronous = self.scenario.asynchronous if self.scenario else None
         return asynchronous.buffer if asynchronous else self.federation.invited
+
+    @cached_property
+    def needed(self) -> int:
+        """Fewest updates that make a round: as the file says, and as many as secure aggregation needs.
+
+        Raises BelowThreshold where no cohort of the invited size can be summed securely.
+        """
+        secure, invited = self.secure_aggregation, self.federation.invited
+        if secure is None:
+            return self.federation.needed
+        bounds = bounds_of(
+            invited,
+            colluders=secure.colluding(invited),
+            lying=secure.adversary == "lying",
+            neighbours=0 if secure.neighbours == "auto" else secure.neighbours,
+            dropping=secure.dropping(invited),
+            minimum=self.federation.minimum or 0,
+        )
+        return bounds.survivors
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -96,7 +96,7 @@ def _codec(kind: type) -> tuple[_Put, _Get]:
 
 def _made(kind: type) -> tuple[_Put, _Get]:
     hints = get_type_hints(kind, include_extras=True)
-    parts = [(field.name, *_field(hints[field.name], f"{kind.__name__}.{field.name}")) for field in fields(kind)]  # type: ignore[arg-type]
+    parts = [(field.name, *_field(hints[field.name], f"{kind.__name__}.{field.name}")) for field in fields(kind)]
 
     def put(message: Any, out: bytearray) -> None:
         for name, write, _ in parts:

@@ -119,7 +119,7 @@ class Standing:
         self.policy.check_settings(opening.settings)
         if not 8 <= opening.settings.bits <= 32:
             raise InconsistentCohort(f"masked words of {opening.settings.bits} bits: they have 8 to 32")
-        self.journal.open(opening.run, (opening.round, opening.phase, opening.attempt))
+        self.journal.open(opening.run, (opening.attempt, opening.round, opening.phase))
 
 
 class MemoryJournal:

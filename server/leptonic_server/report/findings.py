@@ -95,7 +95,7 @@ def _repeated(facts: Facts) -> Iterator[Finding]:
         attempts = sum(facts.repeats.values())
         yield Finding(
             f"{plural(len(facts.repeats), 'round')} had to be repeated",
-            f"In {in_rounds(facts.repeats)} fewer than the needed {facts.experiment.federation.needed} clients "
+            f"In {in_rounds(facts.repeats)} fewer than the needed {facts.experiment.needed} clients "
             f"were counted at first: {plural(attempts, 'attempt')} in vain. An attempt in vain changes no model; "
             "its bytes and seconds are not in the totals.",
         )

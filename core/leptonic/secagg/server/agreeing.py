@@ -45,10 +45,15 @@ class Agreeing:
         self._check(client, agreed.signature, self.closed.agreement)
         self._signatures[client] = agreed
 
+    @property
+    def complete(self) -> bool:
+        """Whether a quorum has signed."""
+        return len(self._signatures) >= self.closed.graph.bounds.quorum
+
     def close(self) -> Unmasking:
         """Go on with the quorum's signatures. Raises BelowThreshold if there are too few."""
-        quorum = self.closed.graph.bounds.quorum
-        if len(self._signatures) < quorum:
+        if not self.complete:
+            quorum = self.closed.graph.bounds.quorum
             raise BelowThreshold(f"{len(self._signatures)} have signed the survivors, and {quorum} are needed")
         signatures = tuple(self._signatures[client] for client in sorted(self._signatures))
         return Unmasking(self.closed, self.words, self.sums, signatures)

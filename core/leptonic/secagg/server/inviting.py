@@ -1,5 +1,6 @@
 """Messages 1 to 3 at the coordinator: it opens a session, gathers fresh keys, and fixes the cohort."""
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -57,6 +58,11 @@ class Inviting:
         if known.intersection(keys) or keys[0] == keys[1]:
             raise InconsistentCohort("a key that somebody else advertised, or twice the same")
         self._advertised[client] = signed_one
+
+    @property
+    def clients(self) -> Set[bytes]:
+        """Those who have advertised."""
+        return self._advertised.keys()
 
     def close(self) -> Sharing:
         """Fix the cohort. Raises BelowThreshold if too few have advertised."""

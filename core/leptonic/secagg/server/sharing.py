@@ -1,6 +1,6 @@
 """Messages 3 to 5 at the coordinator: it shows everybody the cohort, and passes on boxes that it cannot open."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from leptonic.errors import BelowThreshold, InconsistentCohort, ReplayedSession
 from leptonic.secagg.binding import hashed
@@ -62,6 +62,11 @@ class Sharing:
         self._committed[client] = share.commitment
         for box in share.boxes:
             self._boxes[box.client].append(SealedBox(client, box.content))
+
+    @property
+    def clients(self) -> Set[bytes]:
+        """Those who have shared their secrets."""
+        return self._committed.keys()
 
     def close(self, payload: bytes, record: bytes) -> Summing:
         """Fix who has shared. payload: SHA-256 of what is worked on. record: hash of the last round's record.

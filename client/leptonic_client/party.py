@@ -1,0 +1,94 @@
+"""A client's part in secure aggregation over the rounds of a run: the session that ends and the one that begins.
+
+The same in a node and in a simulation; what differs (journal, keys, transport) is given to it.
+"""
+
+from collections.abc import Callable
+
+from leptonic.errors import InconsistentCohort, PrivacyError, ProtocolError, ReplayedSession
+from leptonic.pipeline import Contribution
+from leptonic.secagg.client.session import ClientSession, aborted
+from leptonic.secagg.encoding import decoded, encoded
+from leptonic.secagg.expansion import Expansion
+from leptonic.secagg.messages import Open, SessionSettings
+from leptonic.secagg.standing import Standing
+from leptonic.secagg.trips import Trip, Work
+
+__all__ = ["Party"]
+
+
+class Party:
+    """One client's sessions in one run. settings, run, experiment: what each of them must be opened with."""
+
+    def __init__(
+        self, standing: Standing, expansion: Expansion, *, settings: SessionSettings, run: str, experiment: str
+    ) -> None:
+        self._standing, self._expansion = standing, expansion
+        self._terms = (run.encode(), bytes.fromhex(experiment), settings)
+        self._ending: ClientSession | None = None
+        self._beginning: ClientSession | None = None
+        self._opened = b""
+
+    def open(self, content: bytes) -> tuple[bytes, str]:
+        """Sign the survivors of the session that ends, and advertise keys for the one that begins.
+
+        Returns the answer, and what was wrong with one of two parts. Raises what was wrong where nothing is answered.
+        """
+        return _each(decoded(Trip, content), lambda part: self._ended().agree(part), self._open)
+
+    def share(self, content: bytes) -> tuple[bytes, str]:
+        """Release shares of the session that ends, and share secrets in the one that begins."""
+        return _each(decoded(Trip, content), lambda part: self._ended().unmask(part), self._introduce)
+
+    def train(self, content: bytes, payload: bytes) -> None:
+        """Check who takes part in the session that begins, and that everybody works on the same.
+
+        content: a :class:`Work`. payload: SHA-256 of what everybody is sent.
+        """
+        session = self._begun()
+        session.train(decoded(Work, content).train, payload)
+        self._ending, self._beginning = session, None
+
+    def mask(self, contribution: Contribution) -> bytes:
+        """The masked contribution, which is masked in place, and its header behind it."""
+        masked = self._ended().mask(contribution.words, contribution.scalars, self._expansion)
+        return b"".join((*masked.parts, masked.reply))
+
+    def abort(self, session: bytes) -> bytes:
+        """Give a session up, unless its survivors were signed."""
+        return aborted(self._standing, session)
+
+    def _open(self, content: bytes) -> bytes:
+        opening = decoded(Open, content)
+        if (opening.run, opening.experiment, opening.settings) != self._terms:
+            raise InconsistentCohort("the session is opened with other settings than the experiment's")
+        if self._beginning is None or self._opened != content:
+            self._beginning, self._opened = ClientSession(self._standing, content), content
+        return self._beginning.opened(content)
+
+    def _introduce(self, content: bytes) -> bytes:
+        return self._begun().introduced(content)
+
+    def _begun(self) -> ClientSession:
+        if self._beginning is None:
+            raise ReplayedSession("no session was opened with this client, or it has begun to work in it")
+        return self._beginning
+
+    def _ended(self) -> ClientSession:
+        if self._ending is None:
+            raise ReplayedSession("this client has done no work in a session that could end")
+        return self._ending
+
+
+def _each(trip: Trip, close: Callable[[bytes], bytes], begin: Callable[[bytes], bytes]) -> tuple[bytes, str]:
+    """Answer both parts, each by itself."""
+    parts, errors = [b"", b""], list[Exception]()
+    for index, (part, answer) in enumerate(((trip.closing, close), (trip.opening, begin))):
+        if part:
+            try:
+                parts[index] = answer(part)
+            except (ProtocolError, PrivacyError) as error:
+                errors.append(error)
+    if errors and not any(parts):
+        raise errors[0]
+    return encoded(Trip(*parts)), "; ".join(f"{type(error).__name__}: {error}" for error in errors)

@@ -1,0 +1,210 @@
+"""The coordinator whose rounds are sessions of secure aggregation: it opens sums, and sees no single update.
+
+A steady round takes three trips: work; the survivors, with the next session's opening; the quorum, with the next
+session's cohort. Work that was asked for in a session that came to nothing is asked for again only once a quorum of
+that session has given it up.
+"""
+
+import hashlib
+from typing import Unpack
+
+from leptonic.errors import BelowThreshold, ProtocolError
+from leptonic.experiment import Experiment
+from leptonic.pipeline import Contribution
+from leptonic.secagg.binding import hashed, signed
+from leptonic.secagg.encoding import decoded, encoded
+from leptonic.secagg.expansion import Expansion
+from leptonic.secagg.messages import Open, SignedRecord
+from leptonic.secagg.server.agreeing import Agreeing
+from leptonic.secagg.server.inviting import Office
+from leptonic.secagg.server.unmasking import OpenedSum, Unmasking
+from leptonic.secagg.terms import PHASE_TRAIN, session_settings
+from leptonic.secagg.trips import HEADER_LIMIT, Work
+from leptonic.update import Mean
+from leptonic_server.cohort import choose
+from leptonic_server.coordinator import Coordinator, Phases, Surroundings
+from leptonic_server.judge import Asked
+from leptonic_server.secure.begun import Begun
+from leptonic_server.secure.given_up import AtWork, GivenUp
+from leptonic_server.secure.trips import Part, Trips
+from leptonic_server.state import RoundState
+from leptonic_server.store import ClientRecord, RoundRecord
+
+__all__ = ["SecureCoordinator"]
+
+_SESSIONS = "secure sessions"
+
+
+class SecureCoordinator(Coordinator):
+    """A :class:`Coordinator` that sums securely. office: its key, and the roster. expansion: who expands masks."""
+
+    def __init__(
+        self, experiment: Experiment, *, office: Office, expansion: Expansion, **surroundings: Unpack[Surroundings]
+    ) -> None:
+        super().__init__(experiment, **surroundings)
+        self._office, self._expansion = office, expansion
+        self._settings = session_settings(experiment, self._pipeline)
+        self._trips = Trips(self._exchange, self._members, deadline=self._deadline)
+        self._given_up = GivenUp(office, self._exchange, self._members, deadline=self._deadline)
+        self._begun: Begun | None = None
+        self._transcript = self._store.transcript()
+
+    def _train(
+        self, number: int, attempt: int, state: RoundState, failed: set[int], phases: Phases
+    ) -> tuple[Asked, Mean | None]:
+        """One attempt: a session from its opening to its sum. What goes wrong with it ends the attempt."""
+        with phases("plan"):
+            begun = self._session(number, attempt, failed)
+        self._listener.round_begins(number, attempt, len(begun.cohort))
+        asked = Asked()
+        try:
+            if not begun.introduced:
+                with phases("share"):
+                    self._end_and_begin(None, begun, asked)
+            asked.note(begun.records.values())
+            with phases("collect"):
+                agreeing = self._summed(begun, state, asked)
+            with phases("unmask"):
+                opened = self._opened(agreeing, begun, asked)
+        except ProtocolError as error:
+            self._given_up.give_up(number, attempt)
+            return _uncounted(asked, error), None
+        with phases("aggregate"):
+            total = Contribution(opened.words, opened.sums)
+            self._pipeline.check(total, clients=len(opened.survivors))
+            return asked, self._pipeline.decode(total)
+
+    def _session(self, number: int, attempt: int, failed: set[int]) -> Begun:
+        """The session that was begun with the last one's end, or a new one."""
+        begun, self._begun = self._begun, None
+        if begun is not None and begun.number == number and begun.ready and not failed:
+            return begun
+        return self._begin(number, attempt, choose(self._experiment, number, self._wait_for_members(), failed))
+
+    def _begin(self, number: int, attempt: int, cohort: list[int]) -> Begun:
+        """Open a session. Its number is above that of every other one of the run, whatever became of them."""
+        count = int(self._store.note(_SESSIONS) or 0) + 1
+        self._store.keep(_SESSIONS, str(count))
+        opening = Open(
+            federation=self._office.roster.content.federation,
+            run=(self._store.run or "").encode(),
+            round=number,
+            phase=PHASE_TRAIN,
+            attempt=count,
+            experiment=bytes.fromhex(self._experiment.hash),
+            roster=self._office.roster.hash,
+            settings=self._settings,
+        )
+        return Begun(self._office, opening, self._members, number=number, attempt=attempt, cohort=cohort)
+
+    def _summed(self, begun: Begun, state: RoundState, asked: Asked) -> Agreeing:
+        """The third trip: work, and the masked sum of what it gives."""
+        content = state.broadcast(self._algorithm)
+        summing = begun.sharing.close(hashlib.sha256(content).digest(), _hash_of(self._transcript))
+        clients = begun.clients(summing.clients)
+        own = {
+            client: encoded(Work(summing.message(name, self._given_up.certificate(client)), self._transcript))
+            for client, name in clients.items()
+        }
+        self._given_up.work(AtWork(summing.cohort, summing.graph.bounds.quorum, clients))
+
+        def take(client: int, buffer: bytes | memoryview) -> None:
+            view = memoryview(buffer)
+            summing.take(clients[client], bytes(view[summing.length :]), view[: summing.length])
+
+        part = self._exchange.ask(
+            "train",
+            round_number=begun.number,
+            attempt=begun.attempt,
+            cohort=list(clients),
+            content=content,
+            own=own,
+            expected=summing.length + HEADER_LIMIT,
+            shorter=True,
+            counted=self._store.counted(clients),
+            wanted=self._experiment.federation.wanted,
+            deadline=self._deadline,
+            take=take,
+            on_client=self._listener.client_answered,
+        )
+        _absorb(asked, part)
+        asked.note(part.records.values())
+        return summing.close()
+
+    def _opened(self, agreeing: Agreeing, begun: Begun, asked: Asked) -> OpenedSum:
+        """The trips that open the sum, and begin the next round's session."""
+        after = begun.number + 1
+        if after <= self._experiment.training.rounds:
+            online = self._members.online()
+            self._begun = self._begin(after, 1, choose(self._experiment, after, online, set()))
+        survivors = list(begun.clients(agreeing.survivors))
+        unmasking = self._end_and_begin((agreeing, survivors), self._begun, asked)
+        assert unmasking is not None
+        opened = unmasking.open(self._expansion, _hash_of(self._transcript))
+        self._transcript = encoded(SignedRecord(opened.record, signed(self._office.key, opened.record)))
+        self._given_up.opened()
+        return opened
+
+    def _end_and_begin(
+        self, ending: tuple[Agreeing, list[int]] | None, begun: Begun | None, asked: Asked
+    ) -> Unmasking | None:
+        """Two trips: the survivors sign and release their shares, and those of the next session share theirs.
+
+        Raises BelowThreshold if too few have signed; the next session has begun all the same.
+        """
+        number, attempt = (begun.number, begun.attempt) if begun else (self._experiment.training.rounds + 1, 1)
+        first = self._trips.take(
+            "open",
+            round_number=number,
+            attempt=attempt,
+            closing=Part.of(*ending, message=ending[0].message) if ending else None,
+            opening=begun.invitation() if begun else None,
+        )
+        unmasking, failure = None, None
+        try:
+            unmasking = ending[0].close() if ending else None
+        except BelowThreshold as error:
+            failure = error
+        second = self._trips.take(
+            "share",
+            round_number=number,
+            attempt=attempt,
+            closing=_release(unmasking, ending[1]) if ending and unmasking else None,
+            opening=begun.introduction(first) if begun else None,
+        )
+        for trip in (first, second):
+            _absorb(asked, trip)
+        if begun is not None:
+            begun.shared(second)
+        if failure is not None:
+            raise failure
+        return unmasking
+
+    def _commit(self, record: RoundRecord, state: RoundState, clients: list[ClientRecord]) -> None:
+        """Commit a round with its transcript."""
+        self._store.commit(record, self._kept(state), clients, transcript=self._transcript if record.round else b"")
+        self._listener.round_committed(record)
+
+
+def _release(unmasking: Unmasking, survivors: list[int]) -> Part:
+    """The end of a session: the same for all."""
+    return Part.of(unmasking, survivors, message=lambda _: unmasking.message)
+
+
+def _absorb(asked: Asked, part: Asked) -> None:
+    """Count a trip's bytes."""
+    asked.bytes_down += part.bytes_down
+    asked.bytes_up += part.bytes_up
+
+
+def _hash_of(transcript: bytes) -> bytes:
+    """What the next record names: the last one's hash, zeros before the first."""
+    return hashed(decoded(SignedRecord, transcript).record) if transcript else bytes(32)
+
+
+def _uncounted(asked: Asked, error: ProtocolError) -> Asked:
+    """The same, where nobody's work came to a sum."""
+    for client, record in asked.records.items():
+        if record.status == "counted":
+            asked.records[client] = ClientRecord(client, "late", f"{type(error).__name__}: {error}", record.seconds)
+    return asked

@@ -1,0 +1,91 @@
+"""Work that was asked for in a session that came to no sum: who was asked, and the quorum that has given it up.
+
+A client answers the same work in another session only if it is shown that the first will never be opened. Else a
+coordinator could open a sum, claim a crash, and have it summed again without one client.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from leptonic.errors import InconsistentCohort
+from leptonic.secagg.binding import hashed
+from leptonic.secagg.encoding import decoded, encoded
+from leptonic.secagg.messages import Abort, AbortCertificate, CohortList, Signed
+from leptonic.secagg.server.inviting import Office
+from leptonic_server.cohort import Members
+from leptonic_server.exchange import Exchange
+from leptonic_server.secure.trips import ids
+
+__all__ = ["AtWork", "GivenUp"]
+
+ANSWER_LIMIT = 256
+"""Bytes of one client's word."""
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """A session whose work was asked for. clients: the id of each roster index that was asked."""
+
+    cohort: CohortList
+    quorum: int
+    clients: Mapping[int, bytes]
+
+    @property
+    def session(self) -> bytes:
+        """Its name."""
+        return hashed(self.cohort)
+
+
+class GivenUp:
+    """The sessions at work in a round, none of which has come to a sum."""
+
+    def __init__(self, office: Office, exchange: Exchange, members: Members, *, deadline: float) -> None:
+        self._office, self._exchange, self._members, self._deadline = office, exchange, members, deadline
+        self._last: AtWork | None = None
+        self._asked: dict[int, bytes] = {}
+        self._certificates: dict[bytes, bytes] = {}
+
+    def work(self, at_work: AtWork) -> None:
+        """The work of this session is about to be asked for."""
+        self._last = at_work
+        self._asked |= dict.fromkeys(at_work.clients, at_work.session)
+
+    def opened(self) -> None:
+        """The last session came to its sum: nothing is left to be given up."""
+        self._last, self._asked, self._certificates = None, {}, {}
+
+    def certificate(self, client: int) -> bytes:
+        """The proof that the session was given up in which this client was asked last; nothing where none is needed."""
+        return self._certificates.get(self._asked.get(client, b""), b"")
+
+    def give_up(self, round_number: int, attempt: int) -> None:
+        """Have the last session given up, if its work was asked for; who has signed its survivors will not."""
+        at_work, self._last = self._last, None
+        if at_work is None:
+            return
+        words: dict[bytes, Signed] = {}
+        names = ids(self._members, at_work.clients)
+
+        def take(client: int, buffer: bytes | memoryview) -> None:
+            word = decoded(Signed, buffer)
+            if word.client != names[client]:
+                raise InconsistentCohort("a session is given up in another name")
+            self._office.check_signature(word.client, word.signature, Abort(at_work.session))
+            words[word.client] = word
+
+        self._exchange.ask(
+            "abort",
+            round_number=round_number,
+            attempt=attempt,
+            cohort=list(names),
+            content=at_work.session,
+            expected=ANSWER_LIMIT,
+            shorter=True,
+            wanted=len(names),
+            deadline=self._deadline,
+            take=take,
+            settled=lambda: len(words) >= at_work.quorum,
+        )
+        if len(words) >= at_work.quorum:
+            signatures = tuple(words[name] for name in sorted(words))
+            self._certificates[at_work.session] = encoded(AbortCertificate(at_work.cohort, signatures))
