@@ -39,8 +39,8 @@ def main() -> None:
     engines: set[str | None] = set()
     commit = RunStore.commit
 
-    def noted(store: RunStore, *arguments: Any) -> None:
-        commit(store, *arguments)
+    def noted(store: RunStore, *arguments: Any, **named: Any) -> None:
+        commit(store, *arguments, **named)
         commits.append(time.perf_counter())
         engines.add(store.note("engine"))
         if options.memory:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from leptonic.errors import InconsistentCohort, PrivacyError, ProtocolError, ReplayedSession
 from leptonic.pipeline import Contribution
+from leptonic.secagg.client.masked import Masked
 from leptonic.secagg.client.session import ClientSession, aborted
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.expansion import Expansion
@@ -40,19 +41,18 @@ class Party:
         """Release shares of the session that ends, and share secrets in the one that begins."""
         return _each(decoded(Trip, content), lambda part: self._ended().unmask(part), self._introduce)
 
-    def train(self, content: bytes, payload: bytes) -> None:
+    def train(self, content: bytes, *, model: bytes, payload: bytes) -> None:
         """Check who takes part in the session that begins, and that everybody works on the same.
 
-        content: a :class:`Work`. payload: SHA-256 of what everybody is sent.
+        content: a :class:`Work`. model, payload: long digests of the model, and of all that everybody is sent.
         """
         session = self._begun()
-        session.train(decoded(Work, content).train, payload)
+        session.train(decoded(Work, content).train, model=model, payload=payload)
         self._ending, self._beginning = session, None
 
-    def mask(self, contribution: Contribution) -> bytes:
-        """The masked contribution, which is masked in place, and its header behind it."""
-        masked = self._ended().mask(contribution.words, contribution.scalars, self._expansion)
-        return b"".join((*masked.parts, masked.reply))
+    def mask(self, contribution: Contribution) -> Masked:
+        """The masked contribution; it is masked in place."""
+        return self._ended().mask(contribution.words, contribution.scalars, self._expansion)
 
     def abort(self, session: bytes) -> bytes:
         """Give a session up, unless its survivors were signed."""

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from leptonic.experiment import Experiment
-from leptonic.secagg.expansion import Here
+from leptonic.secagg.expansion import Expansion, Workers
 from leptonic_server.coordinator import Coordinator, Surroundings
 from leptonic_server.evaluation import Evaluator
 from leptonic_server.outputs import Outputs, Result
@@ -16,7 +16,7 @@ from leptonic_server.store import RunStore
 from leptonic_simulations.asynchronous.coordinator import AsynchronousCoordinator
 from leptonic_simulations.asynchronous.flights import Flights
 from leptonic_simulations.clients import FederatedData, SimulatedClients
-from leptonic_simulations.engines import engine_for
+from leptonic_simulations.engines import cores, engine_for
 from leptonic_simulations.grid import Engine, InProcessGrid, MemoryPayloads
 from leptonic_simulations.members import Everyone
 from leptonic_simulations.scenario.liars import attack_of
@@ -42,14 +42,20 @@ def simulate(
             closing(clients),
             RunListener(outputs, rounds=rounds, done=done, quiet=quiet) as listener,
             closing(_engine(clients, store, listener)) as engine,
+            closing(Workers(cores())) as expansion,
         ):
-            _coordinator(clients, store, engine, evaluator, listener).run()
+            _coordinator(clients, store, engine, evaluator, listener, expansion).run()
             counts = clients.data.label_counts(clients.trainer.spec.classes)
         return outputs.finish(evaluator, label_counts=counts)
 
 
 def _coordinator(
-    clients: SimulatedClients, store: RunStore, engine: Engine, evaluator: Evaluator, listener: RunListener
+    clients: SimulatedClients,
+    store: RunStore,
+    engine: Engine,
+    evaluator: Evaluator,
+    listener: RunListener,
+    expansion: Expansion,
 ) -> Coordinator:
     """The run's coordinator: by the scenario's clock if there is one, else without time."""
     experiment = clients.experiment
@@ -69,7 +75,7 @@ def _coordinator(
     )
     if not sums_securely(experiment):
         return Coordinator(experiment, **surroundings)
-    federation, expansion = SimulatedFederation(experiment, everyone), Here()
+    federation = SimulatedFederation(experiment, everyone)
     surroundings["grid"] = InProcessGrid(
         SecureEngine(
             engine,

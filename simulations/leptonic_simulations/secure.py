@@ -4,21 +4,23 @@ An engine around the one that trains: it answers the trips by itself, and masks 
 as long as the process; a resumed simulation is a federation with a new roster.
 """
 
-import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from leptonic.errors import DecodeError, LeptonicError, RunError
 from leptonic.experiment import Experiment
-from leptonic.pipeline import Contribution, Pipeline
+from leptonic.pipeline import Pipeline
 from leptonic.secagg.binding import verified
 from leptonic.secagg.expansion import Expansion
+from leptonic.secagg.long_digest import LongDigest, long_digest
 from leptonic.secagg.roster import Roster, RosterContent, RosterEntry
-from leptonic.secagg.server.inviting import Office
+from leptonic.secagg.server.office import Office
 from leptonic.secagg.standing import MemoryJournal, Policy, Standing
 from leptonic.secagg.terms import session_settings
+from leptonic.secagg.trips import HEADER_LIMIT
 from leptonic.wire import PayloadStore, Reply, Request
 from leptonic_client.participant import failure, reply_to
 from leptonic_client.party import Party
@@ -29,6 +31,8 @@ __all__ = ["SecureEngine", "SimulatedFederation"]
 
 MOST_CLIENTS = 20_000
 """Clients of whom each gets a key."""
+AHEAD = 2
+"""Clients whose inputs are masked while an earlier one is taken."""
 NEVER = 2**62
 """Seconds since 1970 at which a simulated roster expires."""
 
@@ -60,7 +64,11 @@ class SimulatedFederation:
                 f"secure aggregation is simulated for {MOST_CLIENTS} clients at most, each with keys of its own, and "
                 f"federation.clients = {len(members)}: set simulation.secure_aggregation = 'ideal'"
             )
+        secure, invited = experiment.secure_aggregation, experiment.federation.invited
+        assert secure is not None
         self.verify = Remembered()
+        # Simulated owners agree to what the experiment says.
+        self._policy = Policy(survivors=2, colluders=min(secure.colluding(invited), invited), curious=True)
         self._keys = {members.name(client).encode(): Ed25519PrivateKey.generate() for client in members}
         coordinator, authority = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
         content = RosterContent(
@@ -72,7 +80,8 @@ class SimulatedFederation:
                 RosterEntry(client, self._keys[client].public_key().public_bytes_raw()) for client in sorted(self._keys)
             ),
         )
-        self.office = Office(coordinator, Roster.sign(content, authority), self.verify)
+        self.digest = LongDigest()
+        self.office = Office(coordinator, Roster.sign(content, authority), self.verify, self.digest)
 
     def standing(self, client: bytes) -> Standing:
         """One client's standing."""
@@ -81,7 +90,7 @@ class SimulatedFederation:
             key=self._keys[client],
             roster=self.office.roster,
             journal=MemoryJournal(),
-            policy=Policy(),
+            policy=self._policy,
             verify=self.verify,
         )
 
@@ -107,6 +116,7 @@ class SecureEngine:
         self._payloads, self._expansion, self._name = payloads, expansion, name
         self._settings = session_settings(experiment, pipeline)
         self._parties: dict[int, Party] = {}
+        self._threads = ThreadPoolExecutor(AHEAD, thread_name_prefix="masking")
 
     def answers(
         self, requests: Sequence[Request], content: bytes | memoryview
@@ -127,6 +137,7 @@ class SecureEngine:
 
     def close(self) -> None:
         """Close the engine."""
+        self._threads.shutdown()
         self._engine.close()
 
     def _each(
@@ -143,25 +154,46 @@ class SecureEngine:
     def _work(
         self, requests: Sequence[Request], content: bytes | memoryview
     ) -> Iterator[tuple[Reply, bytes | memoryview]]:
-        payload = hashlib.sha256(content).digest()
+        size = 4 * self._pipeline.size
+        payload = long_digest(content)
+        model = payload if len(content) == size else long_digest(memoryview(content)[:size])
         willing: list[Request] = []
         for request in requests:
             try:
-                self._party(request).train(self._own(request), payload)
+                self._party(request).train(self._own(request), model=model, payload=payload)
             except LeptonicError as error:
                 yield failure(request, error, f"{type(error).__name__}: {error}"), b""
             else:
                 willing.append(request.model_copy(update={"own": None}))
         if not willing:
             return
+        # While one client's input is hashed and taken, the next one's is masked.
+        masking = deque[tuple[Reply, Future[memoryview]]]()
         for reply, encoded in self._engine.answers(willing, content):
-            yield reply, self._masked(reply, encoded) if reply.status == "done" else encoded
+            if reply.status != "done":
+                yield reply, encoded
+                continue
+            # Its own memory, with room for the header: it is masked in place, and the engine's is used again.
+            own = bytearray(len(encoded) + HEADER_LIMIT)
+            own[: len(encoded)] = encoded
+            masking.append((reply, self._threads.submit(self._masked, reply.client, own)))
+            if len(masking) > AHEAD:
+                yield _ready(masking)
+        while masking:
+            yield _ready(masking)
 
-    def _masked(self, reply: Reply, encoded: bytes | memoryview) -> bytes:
-        contribution = self._pipeline.from_bytes(encoded)
-        # Masked in place: the engine's memory is its own.
-        own = Contribution(np.array(contribution.words), np.array(contribution.scalars))
-        return self._parties[reply.client].mask(own)
+    def _masked(self, client: int, encoded: bytearray) -> memoryview:
+        """A client's answer, made of what it trained in the same memory: masked input, then header."""
+        length = self._pipeline.encoded_length
+        masked = self._parties[client].mask(self._pipeline.from_bytes(memoryview(encoded)[:length]))
+        end = masked.own.header.length
+        if end < length:
+            # Packed into fewer bits, elsewhere.
+            encoded[:end] = b"".join(masked.parts)
+        encoded[end : end + len(masked.reply)] = masked.reply
+        answer = memoryview(encoded).toreadonly()[: end + len(masked.reply)]
+        self._federation.digest.know(encoded, masked.own.header.digest)
+        return answer
 
     def _own(self, request: Request) -> bytes:
         if request.own is None:
@@ -179,3 +211,9 @@ class SecureEngine:
                 experiment=request.experiment,
             )
         return party
+
+
+def _ready(masking: deque[tuple[Reply, Future[memoryview]]]) -> tuple[Reply, memoryview]:
+    """The first of those that are masked."""
+    reply, masked = masking.popleft()
+    return reply, masked.result()

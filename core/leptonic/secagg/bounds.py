@@ -34,14 +34,16 @@ class Bounds:
     """What holds in a session of so many clients.
 
     neighbours: of each client in the graph. threshold: shares that open a secret. quorum: signatures that make a
-    set of survivors, or an abort, binding. survivors: fewest whose sum is opened. window: survivors in any half
-    neighbourhood of the ring; 0 in the complete graph.
+    set of survivors binding. abort_quorum: signatures after which no such quorum can be had any more, since the honest
+    among them sign no set. survivors: fewest whose sum is opened. window: survivors in any half neighbourhood of the
+    ring; 0 in the complete graph.
     """
 
     clients: int
     neighbours: int
     threshold: int
     quorum: int
+    abort_quorum: int
     survivors: int
     window: int
 
@@ -78,16 +80,25 @@ def bounds_of(
             "invite more, or assume fewer"
         )
     if neighbours == 0 and clients <= COMPLETE_UP_TO:
-        return Bounds(clients, clients - 1, quorum, quorum, survivors, window=0)
-    k, threshold, window = _graph(clients, colluders, dropping, neighbours, lying)
-    return Bounds(clients, k, threshold, quorum, survivors, window)
+        k, threshold, window = clients - 1, quorum, 0
+    else:
+        k, threshold, window = _graph(clients, colluders, dropping, neighbours, lying)
+    return Bounds(
+        clients=clients,
+        neighbours=k,
+        threshold=threshold,
+        quorum=quorum,
+        abort_quorum=clients + colluders - quorum + 1,
+        survivors=survivors,
+        window=window,
+    )
 
 
 def _graph(clients: int, colluders: int, dropping: int, neighbours: int, lying: bool) -> tuple[int, int, int]:
     """(k, t, w): the graph of so many neighbours, or of the fewest that do."""
     security = SECURITY_BITS + (GRINDING_BITS if lying else 0)
     for k in [neighbours] if neighbours else range(2, clients - 1, 2):
-        if k % 2 or k >= clients - 1:
+        if k % 2 or k >= clients - 1 or dropping >= clients:
             break
         threshold = _never(clients - 1, colluders, k, clients, security)
         window = _never(clients, colluders, k // 2, clients, security)

@@ -6,9 +6,10 @@ name nobody twice. :func:`decoded` refuses everything else, whatever the bytes c
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from leptonic.errors import DecodeError
@@ -45,43 +46,23 @@ class Message(Protocol):
 
 
 MessageT = TypeVar("MessageT")
-_Put = Callable[[Any, bytearray], None]
-_Get = Callable[["_Reader"], Any]
+_Put = Callable[[Any], bytes]
+_Get = Callable[[bytes, int], tuple[Any, int]]
+"""(content, position): the value there, and where it ends."""
 
 
 def encoded(message: Any) -> bytes:
     """A message's bytes. Raises DecodeError where a field is not what it must be."""
-    out = bytearray()
-    _codec(type(message))[0](message, out)
-    return bytes(out)
+    return _codec(type(message))[0](message)
 
 
 def decoded(kind: type[MessageT], content: bytes | memoryview) -> MessageT:
     """The message of these bytes. Raises DecodeError unless they are exactly what :func:`encoded` gives."""
-    reader = _Reader(memoryview(content))
-    message: MessageT = _codec(kind)[1](reader)
-    if reader.left:
-        raise DecodeError(f"{kind.__name__}: {reader.left} bytes are left over")
-    return message
-
-
-class _Reader:
-    """Takes fields from the front of a message's bytes."""
-
-    def __init__(self, content: memoryview) -> None:
-        self._content, self._at = content, 0
-
-    @property
-    def left(self) -> int:
-        """Bytes not read yet."""
-        return len(self._content) - self._at
-
-    def take(self, count: int, what: str) -> memoryview:
-        """The next bytes."""
-        if count > self.left:
-            raise DecodeError(f"{what}: cut short, {count} bytes are announced and {self.left} are there")
-        self._at += count
-        return self._content[self._at - count : self._at]
+    whole = bytes(content)
+    message, end = _codec(kind)[1](whole, 0)
+    if end != len(whole):
+        raise DecodeError(f"{kind.__name__}: {len(whole) - end} bytes are left over")
+    return message  # type: ignore[no-any-return]
 
 
 _codecs: dict[type, tuple[_Put, _Get]] = {}
@@ -96,14 +77,21 @@ def _codec(kind: type) -> tuple[_Put, _Get]:
 
 def _made(kind: type) -> tuple[_Put, _Get]:
     hints = get_type_hints(kind, include_extras=True)
-    parts = [(field.name, *_field(hints[field.name], f"{kind.__name__}.{field.name}")) for field in fields(kind)]
+    names = [field.name for field in fields(kind)]
+    codecs = [_field(hints[name], f"{kind.__name__}.{name}") for name in names]
+    writers, readers = [write for write, _ in codecs], [read for _, read in codecs]
+    # With one name, the getter would give the value instead of a tuple.
+    values_of = attrgetter(*names) if len(names) > 1 else lambda message: (getattr(message, names[0]),)
 
-    def put(message: Any, out: bytearray) -> None:
-        for name, write, _ in parts:
-            write(getattr(message, name), out)
+    def put(message: Any) -> bytes:
+        return b"".join([write(value) for write, value in zip(writers, values_of(message), strict=True)])
 
-    def get(reader: _Reader) -> Any:
-        return kind(*[read(reader) for _, _, read in parts])
+    def get(content: bytes, at: int) -> tuple[Any, int]:
+        values = []
+        for read in readers:
+            value, at = read(content, at)
+            values.append(value)
+        return kind(*values), at
 
     return put, get
 
@@ -119,34 +107,40 @@ def _field(hint: Any, what: str) -> tuple[_Put, _Get]:
 
 
 def _integer(what: str) -> tuple[_Put, _Get]:
-    def put(value: int, out: bytearray) -> None:
+    def put(value: int) -> bytes:
         if not 0 <= value < 2**64:
             raise DecodeError(f"{what}: {value} is no integer of 64 bits")
-        out += _INTEGER.pack(value)
+        return _INTEGER.pack(value)
 
-    def get(reader: _Reader) -> int:
-        value: int = _INTEGER.unpack(reader.take(8, what))[0]
-        return value
+    def get(content: bytes, at: int) -> tuple[int, int]:
+        if at + 8 > len(content):
+            raise _cut_short(what, 8, len(content) - at)
+        return _INTEGER.unpack_from(content, at)[0], at + 8
 
     return put, get
 
 
 def _string(size: Size, what: str) -> tuple[_Put, _Get]:
     least, most = size.least, size.least if size.most is None else size.most
+    allowed = f"{least}" + (f" to {most}" if most != least else "")
 
-    def check(length: int) -> None:
+    def put(value: bytes) -> bytes:
+        length = len(value)
         if not least <= length <= most:
-            raise DecodeError(f"{what}: {length} bytes, expected {least}" + (f" to {most}" if most != least else ""))
+            raise DecodeError(f"{what}: {length} bytes, expected {allowed}")
+        return _LENGTH.pack(length) + value
 
-    def put(value: bytes, out: bytearray) -> None:
-        check(len(value))
-        out += _LENGTH.pack(len(value))
-        out += value
-
-    def get(reader: _Reader) -> bytes:
-        (length,) = _LENGTH.unpack(reader.take(4, what))
-        check(length)
-        return bytes(reader.take(length, what))
+    def get(content: bytes, at: int) -> tuple[bytes, int]:
+        start = at + 4
+        if start > len(content):
+            raise _cut_short(what, 4, len(content) - at)
+        (length,) = _LENGTH.unpack_from(content, at)
+        if not least <= length <= most:
+            raise DecodeError(f"{what}: {length} bytes, expected {allowed}")
+        end = start + length
+        if end > len(content):
+            raise _cut_short(what, length, len(content) - start)
+        return content[start:end], end
 
     return put, get
 
@@ -154,23 +148,30 @@ def _string(size: Size, what: str) -> tuple[_Put, _Get]:
 def _list(kind: type, what: str) -> tuple[_Put, _Get]:
     write, read = _codec(kind)
 
-    def check(elements: tuple[Any, ...]) -> None:
+    def check(elements: Sequence[Any]) -> None:
         ids = [element.client for element in elements]
         if any(before >= after for before, after in pairwise(ids)):
             raise DecodeError(f"{what}: not in ascending order, or somebody twice")
 
-    def put(elements: tuple[Any, ...], out: bytearray) -> None:
+    def put(elements: tuple[Any, ...]) -> bytes:
         check(elements)
-        out += _LENGTH.pack(len(elements))
-        for element in elements:
-            write(element, out)
+        return _LENGTH.pack(len(elements)) + b"".join([write(element) for element in elements])
 
-    def get(reader: _Reader) -> tuple[Any, ...]:
-        (count,) = _LENGTH.unpack(reader.take(4, what))
-        if count > reader.left:  # each element takes a byte at least
-            raise DecodeError(f"{what}: cut short, {count} elements are announced and {reader.left} bytes are there")
-        elements = tuple([read(reader) for _ in range(count)])
+    def get(content: bytes, at: int) -> tuple[tuple[Any, ...], int]:
+        if at + 4 > len(content):
+            raise _cut_short(what, 4, len(content) - at)
+        (count,), at = _LENGTH.unpack_from(content, at), at + 4
+        if count > len(content) - at:  # each element takes a byte at least
+            raise _cut_short(what, count, len(content) - at)
+        elements = []
+        for _ in range(count):
+            element, at = read(content, at)
+            elements.append(element)
         check(elements)
-        return elements
+        return tuple(elements), at
 
     return put, get
+
+
+def _cut_short(what: str, announced: int, left: int) -> DecodeError:
+    return DecodeError(f"{what}: cut short, {announced} are announced and {left} bytes are there")

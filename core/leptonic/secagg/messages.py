@@ -74,7 +74,8 @@ class SessionSettings:
 class Open:
     """1. What the coordinator wants summed. Its hash names the session before the cohort is known.
 
-    phase: what is done in the round. experiment: hash of the experiment. roster: hash of the roster.
+    phase: what is done in the round. serial: above that of every session of the run before. experiment, roster: their
+    hashes.
     """
 
     TAG: ClassVar[str] = "sid0"
@@ -82,7 +83,7 @@ class Open:
     run: Name
     round: int
     phase: int
-    attempt: int
+    serial: int
     experiment: Digest
     roster: Digest
     settings: SessionSettings
@@ -240,7 +241,7 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """5. Everything that every client of a session was sent to work on."""
+    """5. Everything that every client of a session was sent to work on. payload: SHA-256 of the model and the rest."""
 
     TAG: ClassVar[str] = "context"
     opening: Digest
@@ -260,11 +261,12 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """5. What was asked for, whatever the session: it is answered once."""
+    """5. What was asked for in a run, whatever the session: it is answered once. model: SHA-256 of its parameters."""
 
     TAG: ClassVar[str] = "query"
+    run: Name
     phase: int
-    payload: Digest
+    model: Digest
 
 
 @dataclass(frozen=True, slots=True)

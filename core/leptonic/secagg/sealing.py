@@ -16,7 +16,7 @@ from leptonic.secagg.binding import derived_key
 from leptonic.secagg.encoding import Digest, Id, encoded
 from leptonic.secagg.shamir import SHARE_BYTES
 
-__all__ = ["BOX_BYTES", "Box", "agreed", "check_public", "opened", "public_of", "sealed"]
+__all__ = ["BOX_BYTES", "Box", "agreed", "check_public", "opened", "public_of", "sealed", "secret_key"]
 
 BOX_BYTES = 2 * SHARE_BYTES + 16
 _NONCE = bytes(12)
@@ -24,8 +24,8 @@ _FIELD = 2**255 - 19
 
 
 @dataclass(frozen=True)
-class _ShareKey:
-    TAG: ClassVar[str] = "share"
+class _BoxKey:
+    TAG: ClassVar[str] = "box key"
     sender: Id
     receiver: Id
 
@@ -43,7 +43,7 @@ class Box:
 
 def public_of(secret: bytes | bytearray) -> bytes:
     """The public key of 32 secret bytes."""
-    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+    return secret_key(secret).public_key().public_bytes_raw()
 
 
 def check_public(key: bytes, who: bytes) -> None:
@@ -52,10 +52,15 @@ def check_public(key: bytes, who: bytes) -> None:
         raise InconsistentCohort(f"a key of {who.decode(errors='replace')} is not in its canonical form")
 
 
-def agreed(secret: bytes | bytearray, public: bytes, who: bytes) -> bytes:
+def secret_key(secret: bytes | bytearray) -> X25519PrivateKey:
+    """The key of 32 secret bytes, which takes as long to make as to use."""
+    return X25519PrivateKey.from_private_bytes(secret)
+
+
+def agreed(secret: X25519PrivateKey, public: bytes, who: bytes) -> bytes:
     """The 32 bytes that both sides of a pair have. Raises InconsistentCohort where the other side's key forces them."""
     try:
-        return X25519PrivateKey.from_private_bytes(secret).exchange(X25519PublicKey.from_public_bytes(public))
+        return secret.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
         raise InconsistentCohort(
             f"the key of {who.decode(errors='replace')} gives everybody the same secret: it is of small order"
@@ -77,5 +82,5 @@ def opened(secret: bytes, box: Box, content: bytes) -> tuple[bytes, bytes]:
 
 
 def _cipher(secret: bytes, box: Box) -> ChaCha20Poly1305:
-    key = derived_key(secret, _ShareKey(box.sender, box.receiver), session=box.session)
+    key = derived_key(secret, _BoxKey(box.sender, box.receiver), session=box.session)
     return ChaCha20Poly1305(key)

@@ -6,17 +6,14 @@ Coefficients come from the operating system. Python's integers are not constant-
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from itertools import combinations, islice
+from itertools import islice
 
 from leptonic.errors import BadShare
+from leptonic.secagg.polynomials import PRIME, decode, newton, value_at
 
 __all__ = ["PRIME", "SHARE_BYTES", "joined", "recovered", "split"]
 
-PRIME = 2**256 + 297
 SHARE_BYTES = 33
-MOST_TRIES = 10_000
-"""Sets of shares that are tried before a secret is given up, where some are false."""
 
 
 def split(secret: bytes, places: Sequence[int], threshold: int) -> list[bytes]:
@@ -48,46 +45,39 @@ def joined(shares: Mapping[int, bytes]) -> bytes:
     Raises BadShare if a share is not in the field or the outcome is no secret; with false shares, or with fewer
     than the threshold, the outcome is another secret: check it.
     """
-    secret = _at(0, shares)
-    if secret >> 256:
-        raise BadShare("the shares do not belong together: what they give is no secret of 32 bytes")
-    return secret.to_bytes(32, "little")
+    places, values = list(shares), _values(shares)
+    return _secret(value_at(0, newton(places, values), places))
 
 
 def recovered(shares: Mapping[int, bytes], threshold: int, fits: Callable[[bytes], bool]) -> tuple[bytes, set[int]]:
     """The secret that ``fits``, and the places whose shares are false.
 
-    shares: by place, some of which may be false. Raises BadShare if no ``threshold`` of them give such a secret.
+    shares: by place, ``threshold`` at least. Up to half of those beyond the threshold may be false. Raises BadShare if
+    they do not give such a secret.
     """
-    for places in islice(combinations(sorted(shares), threshold), MOST_TRIES):
-        true = {place: shares[place] for place in places}
-        try:
-            secret = joined(true)
-        except BadShare:
-            continue
-        if fits(secret):
-            others = shares.keys() - true.keys()
-            return secret, {place for place in others if _at(place, true).to_bytes(33, "little") != shares[place]}
-    raise BadShare(f"{len(shares)} shares, of which {threshold} do not give the secret that was committed to")
+    values = {place: int.from_bytes(share, "little") for place, share in shares.items() if _in_field(share)}
+    places = list(islice(values, threshold))
+    polynomial = newton(places, [values[place] for place in places])
+    secret = value_at(0, polynomial, places)
+    if len(places) < threshold or secret >> 256 or not fits(_secret(secret)):
+        coefficients = decode(values, threshold)
+        places, polynomial, secret = [0] * len(coefficients), coefficients, coefficients[0] if coefficients else -1
+        if secret < 0 or secret >> 256 or not fits(_secret(secret)):
+            raise BadShare(f"{len(shares)} shares, of which {threshold} do not give the secret that was committed to")
+    return _secret(secret), {place for place in shares if values.get(place) != value_at(place, polynomial, places)}
 
 
-def _at(place: int, shares: Mapping[int, bytes]) -> int:
-    """The value of the polynomial through these shares."""
-    values = [int.from_bytes(share, "little") for share in shares.values()]
-    if any(len(share) != SHARE_BYTES for share in shares.values()) or any(value >= PRIME for value in values):
+def _in_field(share: bytes) -> bool:
+    return len(share) == SHARE_BYTES and int.from_bytes(share, "little") < PRIME
+
+
+def _values(shares: Mapping[int, bytes]) -> list[int]:
+    if not all(map(_in_field, shares.values())):
         raise BadShare(f"a share that is no element of the field: shares have {SHARE_BYTES} bytes")
-    return sum(w * value for w, value in zip(_weights(place, tuple(shares)), values, strict=True)) % PRIME
+    return [int.from_bytes(share, "little") for share in shares.values()]
 
 
-@lru_cache(256)
-def _weights(place: int, places: tuple[int, ...]) -> list[int]:
-    """Lagrange's weights: what shares at ``places`` are multiplied with, to add up to the value at ``place``."""
-    weights = []
-    for own in places:
-        above = below = 1
-        for other in places:
-            if other != own:
-                above = above * (other - place) % PRIME
-                below = below * (other - own) % PRIME
-        weights.append(above * pow(below, -1, PRIME) % PRIME)
-    return weights
+def _secret(value: int) -> bytes:
+    if value >> 256:
+        raise BadShare("the shares do not belong together: what they give is no secret of 32 bytes")
+    return value.to_bytes(32, "little")

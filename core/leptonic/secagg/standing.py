@@ -1,5 +1,6 @@
 """What a client brings to every session: its name and key, the roster, its owner's conditions, and its memory."""
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -8,31 +9,39 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from leptonic.errors import InconsistentCohort, PolicyRefused, ReplayedSession
 from leptonic.secagg.binding import Verifier, bound, verified
-from leptonic.secagg.bounds import Bounds
+from leptonic.secagg.bounds import Bounds, default_colluders
 from leptonic.secagg.encoding import Message
 from leptonic.secagg.messages import Open, SessionSettings
 from leptonic.secagg.roster import Roster
 
-__all__ = ["Journal", "MemoryJournal", "Policy", "Standing", "replayed_close", "replayed_number"]
+__all__ = ["Journal", "MemoryJournal", "Policy", "Standing", "replayed_answer", "replayed_close", "replayed_number"]
+
+
+PHASES = (0, 1)
+"""What is done in a round: training, evaluation."""
 
 
 class Journal(Protocol):
     """What a client must not forget, whatever becomes of its process: each call is on disk when it returns."""
 
-    def open(self, run: bytes, number: tuple[int, int, int]) -> None:
-        """Note (round, phase, attempt). Raises ReplayedSession unless it is above the run's last one."""
+    def open(self, run: bytes, serial: int) -> None:
+        """Note a session's number. Raises ReplayedSession unless it is above the run's last one."""
         ...
 
-    def enter(self, session: bytes, quorum: int) -> None:
-        """Note a session whose cohort is fixed, and how many of it are a quorum."""
+    def enter(self, session: bytes, abort_quorum: int) -> None:
+        """Note a session whose cohort is fixed, and how many of it can give it up."""
         ...
 
     def answered(self, query: bytes) -> tuple[bytes, int] | None:
-        """The last session in which this query was answered and its quorum, None if it never was."""
+        """The last session in which this query was answered and its abort quorum, None if it never was."""
         ...
 
-    def answer(self, query: bytes, session: bytes) -> None:
-        """Note that the query's answer in this session is about to leave."""
+    def answer(self, query: bytes, session: bytes, *, after: bytes | None) -> None:
+        """Note that the query's answer in this session is about to leave.
+
+        after: the last session in which it was answered, as the session's work was taken up. Raises ReplayedSession
+        if it is another one by now: two sessions at a time answer the same once.
+        """
         ...
 
     def agree(self, session: bytes) -> None:
@@ -48,27 +57,29 @@ class Journal(Protocol):
 class Policy:
     """The owner's conditions, from the node's own file.
 
-    survivors: fewest in a sum. threshold: fewest that can open a secret. colluders: fewest that must be assumed.
-    curious: whether a coordinator may be assumed not to lie. peers: who must be in every sum.
+    survivors: fewest in a sum. threshold: fewest that can open a secret. colluders: fewest that must be assumed, None
+    for a third of a cohort, or a tenth of more than 128. curious: whether a coordinator may be assumed not to lie.
+    peers: who must be in every sum.
     """
 
     survivors: int = 3
     threshold: int = 2
-    colluders: int = 0
-    curious: bool = True
+    colluders: int | None = None
+    curious: bool = False
     peers: frozenset[bytes] = frozenset()
 
     def check_settings(self, settings: SessionSettings) -> None:
         """Raise PolicyRefused for settings that the owner does not take."""
         if settings.lying not in (0, 1) or not (settings.lying or self.curious):
             raise PolicyRefused("the session assumes that the coordinator does not lie, which this node's file forbids")
-        if settings.colluders < self.colluders:
-            raise PolicyRefused(
-                f"the session assumes {settings.colluders} colluders, this node's file {self.colluders} at least"
-            )
 
-    def check_bounds(self, bounds: Bounds) -> None:
-        """Raise PolicyRefused for a cohort that is too small for the owner."""
+    def check_bounds(self, bounds: Bounds, settings: SessionSettings) -> None:
+        """Raise PolicyRefused for a cohort that is too small for the owner, or too trusting."""
+        least = default_colluders(bounds.clients) if self.colluders is None else self.colluders
+        if settings.colluders < least:
+            raise PolicyRefused(
+                f"the session assumes {settings.colluders} colluders, this node's file {least} at least"
+            )
         if bounds.clients < self.survivors:
             raise PolicyRefused(f"a cohort of {bounds.clients}, this node's file asks for {self.survivors} at least")
         if bounds.threshold < self.threshold:
@@ -100,6 +111,14 @@ class Standing:
         """Raise BadSignature unless this client of the roster has signed the message."""
         self.check_statement(client, signature, bound(message))
 
+    def check_named(self, client: bytes, digest: bytes, signature: bytes, message: Message) -> bool:
+        """Whether the message has this hash. Raises BadSignature if it has, and the client has not signed it."""
+        statement = bound(message)
+        if hashlib.sha256(statement).digest() != digest:
+            return False
+        self.check_statement(client, signature, statement)
+        return True
+
     def check_statement(self, client: bytes, signature: bytes, statement: bytes) -> None:
         """The same for a message that was bound before."""
         key = self.roster.keys.get(client)
@@ -117,38 +136,42 @@ class Standing:
         if opening.federation != content.federation or opening.roster != self.roster.hash:
             raise InconsistentCohort("the session names another federation or roster than this client's")
         self.policy.check_settings(opening.settings)
+        if opening.phase not in PHASES:
+            raise InconsistentCohort(f"a session of phase {opening.phase}, which nobody knows")
         if not 8 <= opening.settings.bits <= 32:
             raise InconsistentCohort(f"masked words of {opening.settings.bits} bits: they have 8 to 32")
-        self.journal.open(opening.run, (opening.attempt, opening.round, opening.phase))
+        self.journal.open(opening.run, opening.serial)
 
 
 class MemoryJournal:
     """A journal for as long as a process lives: for simulations, where nobody restarts alone."""
 
     def __init__(self) -> None:
-        self._last: dict[bytes, tuple[int, int, int]] = {}
+        self._last: dict[bytes, int] = {}
         self._quorums: dict[bytes, int] = {}
         self._answers: dict[bytes, bytes] = {}
         self._closed: dict[bytes, str] = {}
 
-    def open(self, run: bytes, number: tuple[int, int, int]) -> None:
+    def open(self, run: bytes, serial: int) -> None:
         """See :class:`Journal`."""
         last = self._last.get(run)
-        if last is not None and number <= last:
-            raise replayed_number(number, last)
-        self._last[run] = number
+        if last is not None and serial <= last:
+            raise replayed_number(serial, last)
+        self._last[run] = serial
 
-    def enter(self, session: bytes, quorum: int) -> None:
+    def enter(self, session: bytes, abort_quorum: int) -> None:
         """See :class:`Journal`."""
-        self._quorums[session] = quorum
+        self._quorums[session] = abort_quorum
 
     def answered(self, query: bytes) -> tuple[bytes, int] | None:
         """See :class:`Journal`."""
         session = self._answers.get(query)
         return None if session is None else (session, self._quorums[session])
 
-    def answer(self, query: bytes, session: bytes) -> None:
+    def answer(self, query: bytes, session: bytes, *, after: bytes | None) -> None:
         """See :class:`Journal`."""
+        if self._answers.get(query) != after:
+            raise replayed_answer()
         self._answers[query] = session
 
     def agree(self, session: bytes) -> None:
@@ -164,10 +187,14 @@ class MemoryJournal:
         self._closed[session] = "abort"
 
 
-def replayed_number(number: tuple[int, int, int], last: tuple[int, int, int]) -> ReplayedSession:
+def replayed_number(serial: int, last: int) -> ReplayedSession:
     """What a journal raises for a session that is not above the last."""
-    words = "round {}, phase {}, attempt {}"
-    return ReplayedSession(f"a session of {words.format(*number)}, after one of {words.format(*last)}")
+    return ReplayedSession(f"a session of number {serial}, after number {last} of the same run")
+
+
+def replayed_answer() -> ReplayedSession:
+    """What a journal raises where another session has answered the same in the meantime."""
+    return ReplayedSession("the same is asked in two sessions at a time, and the other one has answered it")
 
 
 def replayed_close(state: str) -> ReplayedSession:

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from leptonic.errors import BelowThreshold
 from leptonic.secagg.messages import Open
-from leptonic.secagg.server.inviting import Inviting, Office
+from leptonic.secagg.server.inviting import Inviting
+from leptonic.secagg.server.office import Office
 from leptonic.secagg.server.sharing import Sharing
 from leptonic_server.cohort import Members
 from leptonic_server.judge import Asked

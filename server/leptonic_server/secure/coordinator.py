@@ -5,7 +5,6 @@ session's cohort. Work that was asked for in a session that came to nothing is a
 that session has given it up.
 """
 
-import hashlib
 from typing import Unpack
 
 from leptonic.errors import BelowThreshold, ProtocolError
@@ -14,9 +13,10 @@ from leptonic.pipeline import Contribution
 from leptonic.secagg.binding import hashed, signed
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.expansion import Expansion
+from leptonic.secagg.long_digest import long_digest
 from leptonic.secagg.messages import Open, SignedRecord
 from leptonic.secagg.server.agreeing import Agreeing
-from leptonic.secagg.server.inviting import Office
+from leptonic.secagg.server.office import Office
 from leptonic.secagg.server.unmasking import OpenedSum, Unmasking
 from leptonic.secagg.terms import PHASE_TRAIN, session_settings
 from leptonic.secagg.trips import HEADER_LIMIT, Work
@@ -83,14 +83,14 @@ class SecureCoordinator(Coordinator):
 
     def _begin(self, number: int, attempt: int, cohort: list[int]) -> Begun:
         """Open a session. Its number is above that of every other one of the run, whatever became of them."""
-        count = int(self._store.note(_SESSIONS) or 0) + 1
-        self._store.keep(_SESSIONS, str(count))
+        serial = int(self._store.note(_SESSIONS) or 0) + 1
+        self._store.keep(_SESSIONS, str(serial))
         opening = Open(
             federation=self._office.roster.content.federation,
             run=(self._store.run or "").encode(),
             round=number,
             phase=PHASE_TRAIN,
-            attempt=count,
+            serial=serial,
             experiment=bytes.fromhex(self._experiment.hash),
             roster=self._office.roster.hash,
             settings=self._settings,
@@ -100,13 +100,13 @@ class SecureCoordinator(Coordinator):
     def _summed(self, begun: Begun, state: RoundState, asked: Asked) -> Agreeing:
         """The third trip: work, and the masked sum of what it gives."""
         content = state.broadcast(self._algorithm)
-        summing = begun.sharing.close(hashlib.sha256(content).digest(), _hash_of(self._transcript))
+        summing = begun.sharing.close(long_digest(content), _hash_of(self._transcript))
         clients = begun.clients(summing.clients)
         own = {
             client: encoded(Work(summing.message(name, self._given_up.certificate(client)), self._transcript))
             for client, name in clients.items()
         }
-        self._given_up.work(AtWork(summing.cohort, summing.graph.bounds.quorum, clients))
+        self._given_up.work(AtWork(summing.cohort, summing.graph.bounds.abort_quorum, clients))
 
         def take(client: int, buffer: bytes | memoryview) -> None:
             view = memoryview(buffer)

@@ -11,7 +11,7 @@ from leptonic.errors import InconsistentCohort
 from leptonic.secagg.binding import hashed
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.messages import Abort, AbortCertificate, CohortList, Signed
-from leptonic.secagg.server.inviting import Office
+from leptonic.secagg.server.office import Office
 from leptonic_server.cohort import Members
 from leptonic_server.exchange import Exchange
 from leptonic_server.secure.trips import ids
@@ -24,7 +24,7 @@ ANSWER_LIMIT = 256
 
 @dataclass(frozen=True)
 class AtWork:
-    """A session whose work was asked for. clients: the id of each roster index that was asked."""
+    """A session whose work was asked for. quorum: that can give it up. clients: the id of each index that was asked."""
 
     cohort: CohortList
     quorum: int

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from leptonic.errors import RunError
+from leptonic.shared_memory import SharedBytes
 from leptonic.wire import Reply, Request
 from leptonic_client.participant import failure
 from leptonic_simulations.clients import FederatedData, SimulatedClients
 from leptonic_simulations.processes.handle import SLOTS, Arrived, Worker
-from leptonic_simulations.processes.memory import SharedArray, SharedBytes, share
+from leptonic_simulations.processes.memory import SharedArray, share
 from leptonic_simulations.processes.worker import Begin
 
 __all__ = ["ProcessesEngine"]

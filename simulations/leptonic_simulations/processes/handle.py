@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from leptonic.shared_memory import SharedBytes
 from leptonic.wire import Reply, Request
-from leptonic_simulations.processes.memory import SharedBytes
 from leptonic_simulations.processes.worker import Begin, Done, Task
 
 __all__ = ["SLOTS", "Arrived", "Worker"]

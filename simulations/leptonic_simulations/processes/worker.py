@@ -20,9 +20,10 @@ from pydantic import BaseModel, ConfigDict
 
 from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
+from leptonic.shared_memory import SharedBytes
 from leptonic.wire import Reply, Request
 from leptonic_simulations.clients import FederatedData, SimulatedClients
-from leptonic_simulations.processes.memory import SharedArray, SharedBytes, attach
+from leptonic_simulations.processes.memory import SharedArray, attach
 
 __all__ = ["Begin", "Done", "Task", "main"]
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from leptonic.errors import BelowThreshold, InconsistentCohort
 from leptonic.secagg.binding import bound, hashed, signed
-from leptonic.secagg.client.once import Once
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.graph import Graph
 from leptonic.secagg.messages import (
@@ -17,6 +16,7 @@ from leptonic.secagg.messages import (
     SurvivorSet,
     Unmask,
 )
+from leptonic.secagg.once import Once
 from leptonic.secagg.standing import Standing
 
 __all__ = ["Agreed", "Masked", "Unmasked"]
@@ -87,11 +87,10 @@ class Masked:
         if brought.keys() != named.keys() & {me, *self.graph.neighbours(me)}:
             raise InconsistentCohort("the headers are not those of this client's surviving neighbours and its own")
         for client, each in brought.items():
-            if hashed(each.header) != named[client]:
+            if not self.standing.check_named(client, named[client], each.signature, each.header):
                 raise InconsistentCohort(f"the header of {client.decode(errors='replace')} is not the one that counts")
             if (each.header.session, each.header.view) != (header.session, header.view):
                 raise InconsistentCohort(f"{client.decode(errors='replace')} was told of other sharers or other work")
-            self.standing.check_signature(client, each.signature, each.header)
 
 
 @dataclass(frozen=True)

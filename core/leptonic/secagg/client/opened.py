@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from leptonic.errors import BelowThreshold, InconsistentCohort
 from leptonic.secagg.binding import hashed, signed
-from leptonic.secagg.client.once import Once
 from leptonic.secagg.client.shared import Shared
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.graph import Graph, graph_of
@@ -23,7 +22,8 @@ from leptonic.secagg.messages import (
     SignedAdvertisement,
     SignedCommitment,
 )
-from leptonic.secagg.sealing import Box, agreed, check_public, public_of, sealed
+from leptonic.secagg.once import Once
+from leptonic.secagg.sealing import Box, agreed, check_public, public_of, sealed, secret_key
 from leptonic.secagg.shamir import split
 from leptonic.secagg.standing import Standing
 
@@ -78,26 +78,28 @@ class Opened:
         advertised = self._advertised(introduction, graph)
         neighbours = graph.neighbours(self.standing.client)
         # Agreed before anything is noted: a key of small order ends the session here.
-        pairs = {other: bytearray(agreed(self._channel, advertised[other].channel, other)) for other in neighbours}
-        self.standing.journal.enter(graph.session, graph.bounds.quorum)
+        channel, masks = secret_key(self._channel), secret_key(self._masks)
+        channels = {other: bytearray(agreed(channel, advertised[other].channel, other)) for other in neighbours}
+        pairs = {other: bytearray(agreed(masks, advertised[other].masks, other)) for other in neighbours}
+        self.standing.journal.enter(graph.session, graph.bounds.abort_quorum)
         seed = bytearray(secrets.token_bytes(32))
-        boxes = self._boxes(graph, neighbours, pairs, seed)
+        boxes = self._boxes(graph, neighbours, channels, seed)
         commitment = Commitment(
             session=graph.session,
             client=self.standing.client,
             seed=hashed(SeedCommitment(graph.session, self.standing.client, bytes(seed))),
             boxes=hashed(Boxes(graph.session, boxes)),
         )
-        self._channel[:] = bytes(32)
+        for secret in (self._channel, self._masks):
+            secret[:] = bytes(32)
         return Shared(
             standing=self.standing,
             opening=self.opening,
             cohort=cohort,
             graph=graph,
-            advertised=advertised,
             own=SignedCommitment(commitment, signed(self.standing.key, commitment)),
             boxes=boxes,
-            _masks=self._masks,
+            _channels=channels,
             _pairs=pairs,
             _seed=seed,
         )
@@ -113,7 +115,7 @@ class Opened:
         if mine != hashed(self.own.advertisement):
             raise InconsistentCohort("the cohort does not hold this client's own keys as it sent them")
         graph = graph_of(self.opening, cohort)
-        self.standing.policy.check_bounds(graph.bounds)
+        self.standing.policy.check_bounds(graph.bounds, self.opening.settings)
         if absent := self.standing.policy.peers.difference(clients):
             raise BelowThreshold(f"{len(absent)} of the peers that this node's file asks for are not in the cohort")
         return graph
@@ -126,9 +128,9 @@ class Opened:
             raise InconsistentCohort("the advertisements are not those of this client's neighbours and its own")
         for client, each in brought.items():
             advertisement = each.advertisement
-            if hashed(advertisement) != named[client] or advertisement.opening != introduction.cohort.opening:
+            fits = self.standing.check_named(client, named[client], each.signature, advertisement)
+            if not fits or advertisement.opening != introduction.cohort.opening:
                 raise InconsistentCohort(f"the keys of {client.decode(errors='replace')} are not those of the cohort")
-            self.standing.check_signature(client, each.signature, advertisement)
             check_public(advertisement.channel, client)
             check_public(advertisement.masks, client)
         keys = [key for each in brought.values() for key in (each.advertisement.channel, each.advertisement.masks)]
@@ -137,7 +139,7 @@ class Opened:
         return {client: each.advertisement for client, each in brought.items()}
 
     def _boxes(
-        self, graph: Graph, neighbours: tuple[bytes, ...], pairs: Mapping[bytes, bytearray], seed: bytearray
+        self, graph: Graph, neighbours: tuple[bytes, ...], channels: Mapping[bytes, bytearray], seed: bytearray
     ) -> tuple[SealedBox, ...]:
         """A share of both secrets for each neighbour, sealed."""
         places = [graph.place(other) for other in neighbours]
@@ -146,5 +148,5 @@ class Opened:
         boxes = []
         for other, place, shares in zip(neighbours, places, both, strict=True):
             box = Box(graph.session, self.standing.client, other, place)
-            boxes.append(SealedBox(other, sealed(bytes(pairs[other]), box, shares)))
+            boxes.append(SealedBox(other, sealed(bytes(channels[other]), box, shares)))
         return tuple(boxes)

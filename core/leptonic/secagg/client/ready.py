@@ -1,6 +1,5 @@
 """Message 6 at a client: its integers leave it under masks that cancel in the sum, and nowhere else."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,13 +9,13 @@ from numpy.typing import NDArray
 from leptonic.errors import DecodeError
 from leptonic.secagg.binding import derived_key, signed
 from leptonic.secagg.client.masked import Masked
-from leptonic.secagg.client.once import Once
 from leptonic.secagg.expansion import Expansion
 from leptonic.secagg.graph import Graph
+from leptonic.secagg.long_digest import long_digest
 from leptonic.secagg.masks import Mask
-from leptonic.secagg.messages import Advertisement, MaskedHeader, Open, Pair, SelfMask, SignedHeader
+from leptonic.secagg.messages import MaskedHeader, Open, Pair, SelfMask, SignedHeader
+from leptonic.secagg.once import Once
 from leptonic.secagg.packing import packed
-from leptonic.secagg.sealing import agreed
 from leptonic.secagg.standing import Standing
 
 __all__ = ["Ready", "pair_mask", "self_mask"]
@@ -37,18 +36,19 @@ def self_mask(seed: bytes, session: bytes, client: bytes) -> Mask:
 class Ready:
     """A client that knows what to work on, and that everybody who takes part was told the same.
 
-    sharers: U2. view: hash of what this client saw. shares: of its neighbours' key and seed.
+    sharers: U2. view: hash of what this client saw. before: the session in which the same was answered and given up.
+    shares: of its neighbours' key and seed.
     """
 
     standing: Standing
     opening: Open
     graph: Graph
-    advertised: Mapping[bytes, Advertisement]
     sharers: frozenset[bytes]
     view: bytes
     query: bytes
+    before: bytes | None
     shares: Mapping[bytes, tuple[bytes, bytes]] = field(repr=False)
-    _masks: bytearray = field(repr=False)
+    _pairs: Mapping[bytes, bytearray] = field(repr=False)
     _seed: bytearray = field(repr=False)
     _once: Once = field(default_factory=Once, repr=False)
 
@@ -60,6 +60,8 @@ class Ready:
         """
         self._once.use()
         settings = self.opening.settings
+        if words.dtype != np.uint32 or sums.dtype != np.uint64 or words.ndim != 1 or sums.ndim != 1:
+            raise DecodeError("what is masked are words of 32 bits and sums of 64, one vector each")
         if (len(words), len(sums)) != (settings.words, settings.sums):
             raise DecodeError(
                 f"{len(words)} words and {len(sums)} sums to be masked, "
@@ -67,18 +69,18 @@ class Ready:
             )
         expansion.add(words, sums, self._all_masks())
         parts = (packed(words, settings.bits), np.ascontiguousarray(sums, dtype="<u8").data.cast("B"))
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(part)
+        # What is sent again must be what was sent: nobody may write there any more.
+        words.setflags(write=False)
+        sums.setflags(write=False)
         header = MaskedHeader(
             session=self.graph.session,
             client=self.standing.client,
             view=self.view,
             length=sum(map(len, parts)),
-            digest=digest.digest(),
+            digest=long_digest(*parts),
         )
         own = SignedHeader(header, signed(self.standing.key, header))
-        self.standing.journal.answer(self.query, self.graph.session)
+        self.standing.journal.answer(self.query, self.graph.session, after=self.before)
         return Masked(
             standing=self.standing,
             graph=self.graph,
@@ -94,7 +96,7 @@ class Ready:
         masks = [self_mask(bytes(self._seed), session, me)]
         for other in self.graph.neighbours(me):
             if other in self.sharers:
-                secret = agreed(self._masks, self.advertised[other].masks, other)
-                masks.append(pair_mask(secret, session, self.view, me, other))
-        self._masks[:] = bytes(32)
+                masks.append(pair_mask(bytes(self._pairs[other]), session, self.view, me, other))
+        for secret in self._pairs.values():
+            secret[:] = bytes(32)
         return masks

@@ -1,8 +1,9 @@
 """One client's part in one session, as its process sees it: each step is answered once, and repeated on request."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -30,7 +31,7 @@ class _Answered:
     """A step that was taken. asked: hash of what was asked."""
 
     asked: bytes
-    reply: bytes
+    reply: bytes = field(repr=False)
 
 
 def aborted(standing: Standing, session: bytes) -> bytes:
@@ -43,8 +44,8 @@ class ClientSession:
     """A session from its opening on. Whatever is wrong with a step ends the session; the error says what it was."""
 
     def __init__(self, standing: Standing, opening: bytes) -> None:
-        self._state: State = open_session(standing, opening)
-        self._answered = {"open": _Answered(hashlib.sha256(opening).digest(), self._state.reply)}
+        self._state: State | None = (opened := open_session(standing, opening))
+        self._answered = {"open": _Answered(hashlib.sha256(opening).digest(), opened.reply)}
 
     def opened(self, content: bytes) -> bytes:
         """The advertisement, for whoever asks again with the same bytes."""
@@ -54,17 +55,25 @@ class ClientSession:
         """The boxes for this client's neighbours."""
         return self._step("share", content, Opened, lambda state: state.introduced(content))
 
-    def train(self, content: bytes, payload: bytes) -> None:
-        """Check who takes part and what for. payload: SHA-256 of what is worked on."""
+    def train(self, content: bytes, *, model: bytes, payload: bytes) -> None:
+        """Check who takes part and what for; the same again changes nothing. See :meth:`Shared.train`."""
+        asked = hashlib.sha256(b"".join((content, model, payload))).digest()
+        if (known := self._answered.get("train")) is not None:
+            if known.asked != asked:
+                raise _asked_otherwise("train")
+            return
         if not isinstance(self._state, Shared):
             raise _out_of_order("train")
-        self._state = self._state.train(content, payload)
+        with self._over_if_it_fails():
+            self._state = self._state.train(content, model=model, payload=payload)
+        self._answered["train"] = _Answered(asked, b"")
 
     def mask(self, words: NDArray[np.uint32], sums: NDArray[np.uint64], expansion: Expansion) -> Masked:
         """Mask an encoded update, in place."""
         if not isinstance(self._state, Ready):
             raise _out_of_order("mask")
-        self._state = masked = self._state.mask(words, sums, expansion)
+        with self._over_if_it_fails():
+            self._state = masked = self._state.mask(words, sums, expansion)
         return masked
 
     def agree(self, content: bytes) -> bytes:
@@ -76,9 +85,17 @@ class ClientSession:
         return self._step("unmask", content, Agreed, lambda state: state.unmask(content))
 
     @property
-    def state(self) -> State:
-        """Where the session stands."""
+    def state(self) -> State | None:
+        """Where the session stands; None once it has failed, with all that it knew."""
         return self._state
+
+    @contextmanager
+    def _over_if_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._state = None
+            raise
 
     def _step(
         self, step: str, content: bytes, kind: type[StateT], take: Callable[[StateT], Shared | Agreed | Unmasked]
@@ -86,17 +103,22 @@ class ClientSession:
         known, asked = self._answered.get(step), hashlib.sha256(content).digest()
         if known is not None:
             if known.asked != asked:
-                raise ReplayedSession(f"step {step!r} of the session was answered, and is asked again with other bytes")
+                raise _asked_otherwise(step)
             return known.reply
         if not isinstance(self._state, kind):
             raise _out_of_order(step)
-        self._state = after = take(self._state)
+        with self._over_if_it_fails():
+            self._state = after = take(self._state)
         self._answered[step] = _Answered(asked, after.reply)
         return after.reply
 
 
 def _over(_: Opened) -> Shared:
     raise _out_of_order("open")
+
+
+def _asked_otherwise(step: str) -> ReplayedSession:
+    return ReplayedSession(f"step {step!r} of the session was answered, and is asked again with other bytes")
 
 
 def _out_of_order(step: str) -> ReplayedSession:

@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 
 from leptonic.errors import BadShare, BelowThreshold, InconsistentCohort, ReplayedSession
 from leptonic.secagg.binding import bound, hashed
-from leptonic.secagg.client.once import Once
 from leptonic.secagg.client.ready import Ready
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.graph import Graph
 from leptonic.secagg.messages import (
     Abort,
     AbortCertificate,
-    Advertisement,
     CohortList,
     Context,
     Open,
@@ -23,6 +21,7 @@ from leptonic.secagg.messages import (
     Train,
     View,
 )
+from leptonic.secagg.once import Once
 from leptonic.secagg.sealing import Box, opened
 from leptonic.secagg.shamir import PRIME
 from leptonic.secagg.standing import Standing
@@ -38,10 +37,9 @@ class Shared:
     opening: Open
     cohort: CohortList
     graph: Graph
-    advertised: Mapping[bytes, Advertisement]
     own: SignedCommitment
     boxes: tuple[SealedBox, ...]
-    _masks: bytearray = field(repr=False)
+    _channels: Mapping[bytes, bytearray] = field(repr=False)
     _pairs: Mapping[bytes, bytearray] = field(repr=False)
     _seed: bytearray = field(repr=False)
     _once: Once = field(default_factory=Once, repr=False)
@@ -51,10 +49,11 @@ class Shared:
         """What the coordinator is sent."""
         return encoded(Share(self.own, self.boxes))
 
-    def train(self, content: bytes, payload: bytes) -> Ready:
+    def train(self, content: bytes, *, model: bytes, payload: bytes) -> Ready:
         """Check who takes part and what for; then the work may begin.
 
-        content: a :class:`Train`. payload: SHA-256 of what is worked on. Raises BadSignature, BadShare,
+        content: a :class:`Train`. model: SHA-256 of the parameters that are worked on, in their one encoding. payload:
+        SHA-256 of all that everybody is sent, the parameters among it. Raises BadSignature, BadShare,
         BelowThreshold, InconsistentCohort, ReplayedSession, DecodeError.
         """
         self._once.use()
@@ -62,20 +61,20 @@ class Shared:
         if train.session != self.graph.session:
             raise InconsistentCohort("the work is that of another session")
         sharers = self._sharers(train)
-        query = hashed(Query(self.opening.phase, payload))
-        self._check_repeated(query, train.certificate)
+        query = hashed(Query(self.opening.run, self.opening.phase, model))
+        before = self._repeated(query, train.certificate)
         shares = self._shares(train, sharers)
         context = Context(hashed(self.opening), payload, train.record)
         return Ready(
             standing=self.standing,
             opening=self.opening,
             graph=self.graph,
-            advertised=self.advertised,
             sharers=frozenset(named.client for named in train.sharers),
             view=hashed(View(self.graph.session, train.sharers, hashed(context))),
             query=query,
+            before=before,
             shares=shares,
-            _masks=self._masks,
+            _pairs=self._pairs,
             _seed=self._seed,
         )
 
@@ -94,19 +93,19 @@ class Shared:
         if brought.keys() != {me, *neighbours}:
             raise InconsistentCohort("the commitments are not those of this client's neighbours and its own")
         for client, each in brought.items():
-            if hashed(each.commitment) != named[client] or each.commitment.session != self.graph.session:
+            fits = self.standing.check_named(client, named[client], each.signature, each.commitment)
+            if not fits or each.commitment.session != self.graph.session:
                 raise InconsistentCohort(f"{client.decode(errors='replace')} has committed to something else")
-            self.standing.check_signature(client, each.signature, each.commitment)
         return neighbours
 
-    def _check_repeated(self, query: bytes, certificate: bytes) -> None:
-        """Refuse what was answered before, unless that session is proven never to have been opened.
+    def _repeated(self, query: bytes, certificate: bytes) -> bytes | None:
+        """The session in which the same was answered before, if it is proven never to be opened.
 
         Else a coordinator could open a sum, claim a crash, and ask for the same again without one client.
         """
         before = self.standing.journal.answered(query)
-        if before is None or before[0] == self.graph.session:
-            return
+        if before is None:
+            return None
         session, quorum = before
         if not certificate:
             raise ReplayedSession("the same was answered in another session, and nobody proves that it was given up")
@@ -119,6 +118,7 @@ class Shared:
         statement = bound(Abort(session))
         for each in proof.signatures:
             self.standing.check_statement(each.client, each.signature, statement)
+        return session
 
     def _shares(self, train: Train, neighbours: tuple[bytes, ...]) -> dict[bytes, tuple[bytes, bytes]]:
         """The shares of both secrets that open; the others count as missing, of which few are tolerated."""
@@ -129,13 +129,13 @@ class Shared:
         for other in neighbours:
             try:
                 box = Box(session, other, me, self.graph.place(me))
-                both = opened(bytes(self._pairs[other]), box, boxes.get(other, b""))
+                both = opened(bytes(self._channels[other]), box, boxes.get(other, b""))
             except BadShare:
                 continue
             if all(int.from_bytes(share, "little") < PRIME for share in both):
                 shares[other] = both
-        for pair in self._pairs.values():
-            pair[:] = bytes(32)
+        for secret in self._channels.values():
+            secret[:] = bytes(32)
         missing = len(neighbours) - len(shares)
         if missing > self.opening.settings.colluders:
             raise BadShare(

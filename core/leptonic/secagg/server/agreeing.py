@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from leptonic.errors import BelowThreshold, InconsistentCohort, ReplayedSession
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.messages import Consistency, Signed
-from leptonic.secagg.server.check import Check
+from leptonic.secagg.once import Once
 from leptonic.secagg.server.closed import ClosedSum
+from leptonic.secagg.server.office import Office
 from leptonic.secagg.server.unmasking import Unmasking
 
 __all__ = ["Agreeing"]
@@ -20,9 +21,12 @@ __all__ = ["Agreeing"]
 class Agreeing:
     """Gathers signatures of the survivors' set. words, sums: the masked sum."""
 
-    def __init__(self, closed: ClosedSum, words: NDArray[np.uint32], sums: NDArray[np.uint64], *, check: Check) -> None:
-        self.closed, self.words, self.sums, self._check = closed, words, sums, check
+    def __init__(
+        self, closed: ClosedSum, words: NDArray[np.uint32], sums: NDArray[np.uint64], *, office: Office
+    ) -> None:
+        self.closed, self.words, self.sums, self._office = closed, words, sums, office
         self._headers = {each.client: each for each in closed.headers}
+        self._once = Once()
         self._signatures: dict[bytes, Signed] = {}
 
     @property
@@ -37,12 +41,13 @@ class Agreeing:
 
     def take(self, client: bytes, content: bytes) -> None:
         """One client's signature. Raises BadSignature, InconsistentCohort, ReplayedSession, DecodeError."""
+        self._once.check()
         agreed = decoded(Signed, content)
         if agreed.client != client or client not in self.closed.graph.clients:
             raise InconsistentCohort("a signature in another name, or of somebody who is not of the cohort")
         if client in self._signatures:
             raise ReplayedSession("this client has signed before")
-        self._check(client, agreed.signature, self.closed.agreement)
+        self._office.check_signature(client, agreed.signature, self.closed.agreement)
         self._signatures[client] = agreed
 
     @property
@@ -55,5 +60,6 @@ class Agreeing:
         if not self.complete:
             quorum = self.closed.graph.bounds.quorum
             raise BelowThreshold(f"{len(self._signatures)} have signed the survivors, and {quorum} are needed")
+        self._once.use()
         signatures = tuple(self._signatures[client] for client in sorted(self._signatures))
         return Unmasking(self.closed, self.words, self.sums, signatures)

@@ -1,36 +1,19 @@
 """Messages 1 to 3 at the coordinator: it opens a session, gathers fresh keys, and fixes the cohort."""
 
+import os
 from collections.abc import Set
-from dataclasses import dataclass, field
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from leptonic.errors import InconsistentCohort, ReplayedSession
-from leptonic.secagg.binding import Verifier, bound, hashed, signed, verified
-from leptonic.secagg.encoding import Message, decoded, encoded
+from leptonic.secagg.binding import hashed, signed
+from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.graph import graph_of
 from leptonic.secagg.messages import CohortList, Named, Open, SignedAdvertisement
-from leptonic.secagg.roster import Roster
-from leptonic.secagg.sealing import check_public
+from leptonic.secagg.once import Once
+from leptonic.secagg.sealing import agreed, check_public, secret_key
+from leptonic.secagg.server.office import Office
 from leptonic.secagg.server.sharing import Sharing
 
-__all__ = ["Inviting", "Office"]
-
-
-@dataclass(frozen=True)
-class Office:
-    """What a coordinator brings to every session. key: its signing key, which the roster names."""
-
-    key: Ed25519PrivateKey = field(repr=False)
-    roster: Roster
-    verify: Verifier = verified
-
-    def check_signature(self, client: bytes, signature: bytes, message: Message) -> None:
-        """Raise BadSignature unless this client of the roster has signed the message."""
-        key = self.roster.keys.get(client)
-        if key is None:
-            raise InconsistentCohort(f"{client.decode(errors='replace')} is not on the roster")
-        self.verify(key, signature, bound(message), client)
+__all__ = ["Inviting"]
 
 
 class Inviting:
@@ -41,9 +24,12 @@ class Inviting:
         self.message = encoded(opening)
         self._name = hashed(opening)
         self._advertised: dict[bytes, SignedAdvertisement] = {}
+        self._keys: set[bytes] = set()
+        self._once, self._probe = Once(), secret_key(os.urandom(32))
 
     def take(self, client: bytes, content: bytes) -> None:
         """One client's advertisement. Raises BadSignature, InconsistentCohort, ReplayedSession, DecodeError."""
+        self._once.check()
         signed_one = decoded(SignedAdvertisement, content)
         advertisement = signed_one.advertisement
         if (advertisement.client, advertisement.opening) != (client, self._name):
@@ -54,9 +40,11 @@ class Inviting:
         keys = (advertisement.channel, advertisement.masks)
         for key in keys:
             check_public(key, client)
-        known = {key for each in self._advertised.values() for key in _keys(each)}
-        if known.intersection(keys) or keys[0] == keys[1]:
+            # Here only its sender is turned away; later it would end everybody's session.
+            agreed(self._probe, key, client)
+        if self._keys.intersection(keys) or keys[0] == keys[1]:
             raise InconsistentCohort("a key that somebody else advertised, or twice the same")
+        self._keys.update(keys)
         self._advertised[client] = signed_one
 
     @property
@@ -69,15 +57,13 @@ class Inviting:
         advertised = {client: self._advertised[client] for client in sorted(self._advertised)}
         members = tuple(Named(client, hashed(each.advertisement)) for client, each in advertised.items())
         cohort = CohortList(self._name, members)
+        graph = graph_of(self.opening, cohort)
+        self._once.use()
         return Sharing(
-            check=self._office.check_signature,
+            office=self._office,
             opening=self.opening,
             cohort=cohort,
             signature=signed(self._office.key, cohort),
             advertised=advertised,
-            graph=graph_of(self.opening, cohort),
+            graph=graph,
         )
-
-
-def _keys(signed_one: SignedAdvertisement) -> tuple[bytes, bytes]:
-    return signed_one.advertisement.channel, signed_one.advertisement.masks

@@ -17,7 +17,8 @@ from leptonic.secagg.messages import (
     SignedAdvertisement,
     SignedCommitment,
 )
-from leptonic.secagg.server.check import Check
+from leptonic.secagg.once import Once
+from leptonic.secagg.server.office import Office
 from leptonic.secagg.server.summing import Summing
 
 __all__ = ["Sharing"]
@@ -29,16 +30,17 @@ class Sharing:
     def __init__(
         self,
         *,
-        check: Check,
+        office: Office,
         opening: Open,
         cohort: CohortList,
         signature: bytes,
         advertised: Mapping[bytes, SignedAdvertisement],
         graph: Graph,
     ) -> None:
-        self._check, self.opening, self.cohort, self._signature = check, opening, cohort, signature
+        self._office, self.opening, self.cohort, self._signature = office, opening, cohort, signature
         self._advertised, self.graph = advertised, graph
         self._committed: dict[bytes, SignedCommitment] = {}
+        self._once = Once()
         self._boxes: dict[bytes, list[SealedBox]] = {client: [] for client in graph.clients}
 
     def message(self, client: bytes) -> bytes:
@@ -48,13 +50,14 @@ class Sharing:
 
     def take(self, client: bytes, content: bytes) -> None:
         """One client's boxes. Raises BadSignature, InconsistentCohort, ReplayedSession, DecodeError."""
+        self._once.check()
         share = decoded(Share, content)
         commitment = share.commitment.commitment
         if client not in self._advertised or (commitment.client, commitment.session) != (client, self.graph.session):
             raise InconsistentCohort("boxes of somebody else, or for another session")
         if client in self._committed:
             raise ReplayedSession("this client has shared its secrets before")
-        self._check(client, share.commitment.signature, commitment)
+        self._office.check_signature(client, share.commitment.signature, commitment)
         if commitment.boxes != hashed(Boxes(self.graph.session, share.boxes)):
             raise InconsistentCohort("the boxes are not those that were committed to")
         if tuple(box.client for box in share.boxes) != self.graph.neighbours(client):
@@ -77,9 +80,10 @@ class Sharing:
             raise BelowThreshold(
                 f"{len(self._committed)} have shared their secrets, and {self.graph.bounds.survivors} are needed"
             )
+        self._once.use()
         committed = {client: self._committed[client] for client in sorted(self._committed)}
         return Summing(
-            check=self._check,
+            office=self._office,
             opening=self.opening,
             cohort=self.cohort,
             graph=self.graph,

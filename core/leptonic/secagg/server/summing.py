@@ -1,6 +1,5 @@
 """Messages 5 and 6 at the coordinator: masked inputs are added as they come, whole or not at all, and none is kept."""
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,10 +21,11 @@ from leptonic.secagg.messages import (
     Train,
     View,
 )
+from leptonic.secagg.once import Once
 from leptonic.secagg.packing import packed_length, unpacked
 from leptonic.secagg.server.agreeing import Agreeing
-from leptonic.secagg.server.check import Check
 from leptonic.secagg.server.closed import ClosedSum
+from leptonic.secagg.server.office import Office
 
 __all__ = ["Summing"]
 
@@ -36,7 +36,7 @@ class Summing:
     def __init__(
         self,
         *,
-        check: Check,
+        office: Office,
         opening: Open,
         cohort: CohortList,
         graph: Graph,
@@ -47,10 +47,11 @@ class Summing:
         payload: bytes,
         record: bytes,
     ) -> None:
-        self._check, self.opening, self.cohort, self.graph = check, opening, cohort, graph
+        self._office, self.opening, self.cohort, self.graph = office, opening, cohort, graph
         self._advertised, self._committed, self._sharers, self._boxes = advertised, committed, sharers, boxes
         self.context = Context(hashed(opening), payload, record)
         self.view = hashed(View(graph.session, sharers, hashed(self.context)))
+        self._once = Once()
         self._headers: dict[bytes, SignedHeader] = {}
         self._words = np.zeros(opening.settings.words, dtype=np.uint32)
         self._sums = np.zeros(opening.settings.sums, dtype=np.uint64)
@@ -90,21 +91,22 @@ class Summing:
 
         Raises BadSignature, InconsistentCohort, ReplayedSession, DecodeError; then nothing was added.
         """
+        self._once.check()
         signed_one = decoded(SignedHeader, content)
         header = signed_one.header
         if client not in self._committed or (header.client, header.session) != (client, self.graph.session):
             raise InconsistentCohort("a masked input of somebody else, or for another session")
         if client in self._headers:
             raise ReplayedSession("this client's masked input was added before")
-        self._check(client, signed_one.signature, header)
+        self._office.check_signature(client, signed_one.signature, header)
         if header.view != self.view:
             raise InconsistentCohort("the masked input was made for other sharers or other work")
         if header.length != self.length or len(masked) != self.length:
             raise DecodeError(f"a masked input of {len(masked)} bytes, expected {self.length}")
-        if hashlib.sha256(masked).digest() != header.digest:
-            raise DecodeError("the masked input is not the one that its header commits to")
         settings, view = self.opening.settings, memoryview(masked)
         at = self.length - 8 * settings.sums
+        if self._office.digest(view[:at], view[at:]) != header.digest:
+            raise DecodeError("the masked input is not the one that its header commits to")
         words = unpacked(view[:at], settings.words, settings.bits)
         add(self._words, words.astype(np.uint32, copy=False))
         add(self._sums, np.frombuffer(view[at:], dtype="<u8").astype(np.uint64, copy=False))
@@ -119,6 +121,7 @@ class Summing:
                 f"{len(survivors)} masked inputs came, and {bounds.survivors} are needed"
                 + (f"; {thinnest} in half a neighbourhood, of {bounds.window}" if bounds.window else "")
             )
+        self._once.use()
         closed = ClosedSum(
             opening=self.opening,
             cohort=self.cohort,
@@ -127,4 +130,4 @@ class Summing:
             headers=tuple(self._headers[client] for client in sorted(survivors)),
             context=self.context,
         )
-        return Agreeing(closed, self._words, self._sums, check=self._check)
+        return Agreeing(closed, self._words, self._sums, office=self._office)

@@ -4,7 +4,6 @@ Of a survivor that is its seed, of somebody who dropped out its key: the mask of
 known. Every secret is checked against what its owner had committed to, so that false shares are found out.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -16,9 +15,11 @@ from leptonic.secagg.binding import hashed
 from leptonic.secagg.client.ready import pair_mask, self_mask
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.expansion import Expansion
+from leptonic.secagg.long_digest import long_digest
 from leptonic.secagg.masks import Mask
 from leptonic.secagg.messages import Record, SeedCommitment, SharesReleased, Signed, Unmask
-from leptonic.secagg.sealing import agreed, public_of
+from leptonic.secagg.once import Once
+from leptonic.secagg.sealing import agreed, public_of, secret_key
 from leptonic.secagg.server.closed import ClosedSum
 from leptonic.secagg.shamir import recovered
 
@@ -29,13 +30,14 @@ __all__ = ["OpenedSum", "Unmasking"]
 class OpenedSum:
     """The sum of the survivors' updates. words: (d,) uint32 in Z_2^32. sums: (m,) uint64.
 
-    false: clients that released a false share or seed. record: what became of the session, to be signed.
+    suspects: (who made it, who released it) of every false share or seed: one of the two has lied. record: what became
+    of the session, to be signed.
     """
 
     words: NDArray[np.uint32]
     sums: NDArray[np.uint64]
     survivors: tuple[bytes, ...]
-    false: frozenset[bytes]
+    suspects: frozenset[tuple[bytes, bytes]]
     record: Record
 
 
@@ -56,9 +58,11 @@ class Unmasking:
         self._seeds: dict[bytes, bytes] = {}
         self._shares: dict[bytes, dict[int, bytes]] = {each.client: {} for each in closed.commitments}
         self._answered: set[bytes] = set()
+        self._once = Once()
 
     def take(self, client: bytes, content: bytes) -> None:
         """What one client releases. Raises InconsistentCohort, ReplayedSession, DecodeError."""
+        self._once.check()
         released = decoded(SharesReleased, content)
         graph = self.closed.graph
         if (released.client, released.session) != (client, graph.session) or client not in graph.clients:
@@ -68,7 +72,7 @@ class Unmasking:
         neighbours = {each.client for each in self.closed.commitments} & set(graph.neighbours(client))
         if not {each.client for each in released.shares} <= neighbours:
             raise InconsistentCohort("a share of somebody who is no neighbour")
-        if bool(released.seed) != (client in self._survivors):
+        if len(released.seed) != (32 if client in self._survivors else 0):
             raise InconsistentCohort("a survivor releases its own seed, and nobody else does")
         self._answered.add(client)
         if released.seed:
@@ -90,16 +94,18 @@ class Unmasking:
 
         Raises BelowThreshold where shares are missing, BadShare where too many are false.
         """
-        false: set[bytes] = set()
-        masks = [*self._seed_masks(false), *self._pair_masks(false)]
+        suspects: set[tuple[bytes, bytes]] = set()
+        masks = [*self._seed_masks(suspects), *self._pair_masks(suspects)]
+        self._once.use()
         expansion.add(self._words, self._sums, masks)
+        self._seeds.clear()
+        self._shares.clear()
         bits = self.closed.opening.settings.bits
         if bits < 32:
             # Two's complement of fewer bits, as one of 32.
             centred = (self._words << np.uint32(32 - bits)).view(np.int32) >> (32 - bits)
             self._words[:] = centred.view(np.uint32)
-        digest = hashlib.sha256(self._words.astype("<u4", copy=False).data)
-        digest.update(self._sums.astype("<u8", copy=False).data)
+        digest = long_digest(self._words.astype("<u4", copy=False).data, self._sums.astype("<u8", copy=False).data)
         record = Record(
             opening=self.closed.opening,
             cohort=self.closed.cohort,
@@ -108,13 +114,13 @@ class Unmasking:
             view=self.closed.view,
             context=self.closed.context,
             signatures=self._signatures,
-            sum=digest.digest(),
+            sum=digest,
             previous=previous,
         )
         survivors = tuple(sorted(self._survivors))
-        return OpenedSum(self._words, self._sums, survivors, frozenset(false), record)
+        return OpenedSum(self._words, self._sums, survivors, frozenset(suspects), record)
 
-    def _seed_masks(self, false: set[bytes]) -> Iterable[Mask]:
+    def _seed_masks(self, suspects: set[tuple[bytes, bytes]]) -> Iterable[Mask]:
         """The survivors' own masks, to be taken away."""
         session = self.closed.graph.session
         for each in self.closed.commitments:
@@ -127,11 +133,11 @@ class Unmasking:
 
             seed = self._seeds.get(client)
             if seed is not None and not fits(seed):
-                false.add(client)
+                suspects.add((client, client))
                 seed = None
-            yield _away(self_mask(seed or self._secret(client, fits, false), session, client))
+            yield _away(self_mask(seed or self._secret(client, fits, suspects), session, client))
 
-    def _pair_masks(self, false: set[bytes]) -> Iterable[Mask]:
+    def _pair_masks(self, suspects: set[tuple[bytes, bytes]]) -> Iterable[Mask]:
         """The masks that survivors share with those who dropped out, to be taken away."""
         graph, view = self.closed.graph, self.closed.view
         advertised = {each.client: each.advertisement.masks for each in self.closed.advertisements}
@@ -140,14 +146,14 @@ class Unmasking:
             def fits(key: bytes, public: bytes = advertised[client]) -> bool:
                 return public_of(key) == public
 
-            key = self._secret(client, fits, false)
+            key = secret_key(self._secret(client, fits, suspects))
             for survivor in graph.neighbours(client):
                 if survivor in self._survivors:
                     secret = agreed(key, advertised[survivor], survivor)
                     yield _away(pair_mask(secret, graph.session, view, survivor, client))
 
-    def _secret(self, client: bytes, fits: Callable[[bytes], bool], false: set[bytes]) -> bytes:
-        """A client's secret from its neighbours' shares; who gave a false one is added to ``false``."""
+    def _secret(self, client: bytes, fits: Callable[[bytes], bool], suspects: set[tuple[bytes, bytes]]) -> bytes:
+        """A client's secret from its neighbours' shares; of a false one, both who made and who gave it are suspects."""
         shares, graph = self._shares[client], self.closed.graph
         if len(shares) < graph.bounds.threshold:
             raise BelowThreshold(
@@ -158,7 +164,7 @@ class Unmasking:
             secret, places = recovered(shares, graph.bounds.threshold, fits)
         except BadShare as error:
             raise BadShare(f"a secret of {client.decode(errors='replace')}: {error}") from None
-        false |= {graph.clients[place - 1] for place in places}
+        suspects |= {(client, graph.clients[place - 1]) for place in places}
         return secret
 
 

@@ -1,0 +1,1 @@
+"""Secure aggregation measured: one process for each workload."""
