@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--dropping", type=float, default=0.0)
     parser.add_argument("--adversary", default="lying")
     parser.add_argument("--colluders", type=int)
+    parser.add_argument("--drop-outs", type=int)
     parser.add_argument("--ideal", action="store_true")
     options = parser.parse_args()
     secure: dict[str, object] = {"adversary": options.adversary, "bits": 32}
@@ -68,6 +69,8 @@ def main() -> None:
         secure["neighbours"] = options.neighbours
     if options.colluders is not None:
         secure["colluders"] = options.colluders
+    if options.drop_outs is not None:
+        secure["drop_outs"] = options.drop_outs
     sections = {
         "name": "secure",
         "data": {"name": "digits"},

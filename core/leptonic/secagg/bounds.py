@@ -100,7 +100,8 @@ def _graph(clients: int, colluders: int, dropping: int, neighbours: int, lying: 
     for k in [neighbours] if neighbours else range(2, clients - 1, 2):
         if k % 2 or k >= clients - 1 or dropping >= clients:
             break
-        threshold = _never(clients - 1, colluders, k, clients, security)
+        # With a threshold of one a share would be the secret.
+        threshold = max(2, _never(clients - 1, colluders, k, clients, security))
         window = _never(clients, colluders, k // 2, clients, security)
         if threshold > k or window > k // 2:
             continue
@@ -108,7 +109,7 @@ def _graph(clients: int, colluders: int, dropping: int, neighbours: int, lying: 
             clients, dropping, k // 2, window, clients
         ):
             return k, threshold, window
-    what = f"{neighbours} neighbours are" if neighbours else "no even number of neighbours is"
+    what = f"{neighbours} neighbours are not" if neighbours else "no even number of neighbours is"
     raise BelowThreshold(
         f"{what} enough for {clients} clients of whom {colluders} may collude and {dropping} drop out: "
         "take more neighbours, an even number below the others' number, or assume fewer colluders and drop-outs"

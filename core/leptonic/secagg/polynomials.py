@@ -35,8 +35,8 @@ def _inverse(difference: int) -> int:
     return pow(difference, -1, PRIME)
 
 
-def decode(values: Mapping[int, int], threshold: int) -> list[int]:
-    """The polynomial of degree below ``threshold`` through all but few of these points, in powers of x, or nothing.
+def decode(values: Mapping[int, int], threshold: int) -> list[int] | None:
+    """The polynomial of degree below ``threshold`` through all but few of these points, in powers of x, or None.
 
     At most half of the points beyond the threshold may be wrong.
     """
@@ -52,7 +52,9 @@ def decode(values: Mapping[int, int], threshold: int) -> list[int]:
         before, remainder = remainder, rest
         earlier, multiplier = multiplier, _added(earlier, [-c % PRIME for c in _times(quotient, multiplier)])
     quotient, rest = _divided(remainder, multiplier)
-    return quotient if not rest and len(quotient) <= threshold else []
+    if rest or len(quotient) > threshold:
+        return None
+    return quotient or [0]
 
 
 def _added(first: Sequence[int], second: Sequence[int]) -> list[int]:

@@ -14,7 +14,7 @@ from leptonic.errors import BadSignature, DecodeError, InconsistentCohort, Repla
 from leptonic.secagg.binding import bound, hashed, signed, verified
 from leptonic.secagg.encoding import Id, Key, Name, Signature, decoded, encoded
 
-__all__ = ["Roster", "RosterEntry", "SignedRoster"]
+__all__ = ["Roster", "RosterContent", "RosterEntry", "SignedRoster"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class Roster:
     @classmethod
     def sign(cls, content: RosterContent, authority: Ed25519PrivateKey) -> Self:
         """The roster, signed. Raises DecodeError for one that no node would take."""
-        _check_keys(content)
         public = authority.public_key().public_bytes_raw()
+        _check_keys(content, public)
         return cls(SignedRoster(content, public, signed(authority, content)))
 
     @classmethod
@@ -74,7 +74,7 @@ class Roster:
         if roster.authority != authority:
             raise BadSignature("the roster is signed by another authority than the one this node's file names")
         verified(authority, roster.signature, bound(content), b"the authority")
-        _check_keys(content)
+        _check_keys(content, authority)
         if content.federation != federation:
             raise InconsistentCohort("the roster belongs to another federation")
         if content.expires <= now:
@@ -109,7 +109,7 @@ class Roster:
         return encoded(self.signed)
 
 
-def _check_keys(content: RosterContent) -> None:
-    keys = [content.coordinator, *(entry.key for entry in content.entries)]
+def _check_keys(content: RosterContent, authority: bytes) -> None:
+    keys = [authority, content.coordinator, *(entry.key for entry in content.entries)]
     if len(set(keys)) < len(keys):
-        raise DecodeError("the roster gives the same key twice; each client, and the coordinator, has its own")
+        raise DecodeError("the roster has the same key twice: authority, coordinator and each client have their own")

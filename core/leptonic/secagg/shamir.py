@@ -52,19 +52,24 @@ def joined(shares: Mapping[int, bytes]) -> bytes:
 def recovered(shares: Mapping[int, bytes], threshold: int, fits: Callable[[bytes], bool]) -> tuple[bytes, set[int]]:
     """The secret that ``fits``, and the places whose shares are false.
 
-    shares: by place, ``threshold`` at least. Up to half of those beyond the threshold may be false. Raises BadShare if
-    they do not give such a secret.
+    shares: by place, ``threshold`` at least. Up to half of those beyond the threshold may be false; of more, none are
+    named. Raises BadShare if they do not give such a secret.
     """
     values = {place: int.from_bytes(share, "little") for place, share in shares.items() if _in_field(share)}
     places = list(islice(values, threshold))
     polynomial = newton(places, [values[place] for place in places])
     secret = value_at(0, polynomial, places)
-    if len(places) < threshold or secret >> 256 or not fits(_secret(secret)):
-        coefficients = decode(values, threshold)
-        places, polynomial, secret = [0] * len(coefficients), coefficients, coefficients[0] if coefficients else -1
-        if secret < 0 or secret >> 256 or not fits(_secret(secret)):
-            raise BadShare(f"{len(shares)} shares, of which {threshold} do not give the secret that was committed to")
-    return _secret(secret), {place for place in shares if values.get(place) != value_at(place, polynomial, places)}
+    fitting = len(places) == threshold and not secret >> 256 and fits(_secret(secret))
+    if fitting and all(values[place] == value_at(place, polynomial, places) for place in values):
+        return _secret(secret), set(shares.keys() - values.keys())
+    # Some are false, perhaps of the first: errors of theirs may cancel in the secret, and blame the others.
+    decoded = decode(values, threshold)
+    if decoded is None and fitting:
+        return _secret(secret), set()
+    if decoded is None or decoded[0] >> 256 or not fits(_secret(decoded[0])):
+        raise BadShare(f"{len(shares)} shares, of which {threshold} do not give the secret that was committed to")
+    powers = [0] * len(decoded)
+    return _secret(decoded[0]), {place for place in shares if values.get(place) != value_at(place, decoded, powers)}
 
 
 def _in_field(share: bytes) -> bool:

@@ -7,9 +7,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from leptonic.errors import BadSignature
-from leptonic.secagg import graph, messages, roster
+from leptonic.secagg import graph, messages, roster, sealing
 from leptonic.secagg.binding import bound, derived_key, hashed, signed, verified
-from leptonic.secagg.messages import Abort, Pair, Query, SelfMask, SurvivorSet
+from leptonic.secagg.messages import Abort, Pair, SelfMask, SurvivorSet
 
 SESSION = bytes(range(32))
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
@@ -37,8 +37,8 @@ def test_the_derivation_by_hand_is_that_of_rfc_5869() -> None:
 
 def test_a_message_stands_behind_the_name_of_its_purpose() -> None:
     assert bound(Abort(SESSION)) == ABORT
-    query = b"leptonic-secagg/1/query\x00" + b"\x03" + bytes(7) + b"\x20\x00\x00\x00" + SESSION
-    assert bound(Query(3, SESSION)) == query
+    own = b"leptonic-secagg/1/self\x00" + b"\x05\x00\x00\x00alice"
+    assert bound(SelfMask(b"alice")) == own
 
 
 def test_a_hash_is_sha_256() -> None:
@@ -69,7 +69,7 @@ def test_keys_differ_by_secret_session_purpose_and_information() -> None:
 def test_no_two_kinds_of_message_have_the_same_purpose() -> None:
     kinds = [
         kind
-        for module in (messages, roster, graph)
+        for module in (messages, roster, graph, sealing)
         for kind in vars(module).values()
         if isinstance(kind, type) and kind.__module__ == module.__name__ and hasattr(kind, "TAG")
     ]

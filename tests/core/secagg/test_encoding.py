@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from leptonic.errors import DecodeError
 from leptonic.secagg import messages
 from leptonic.secagg.encoding import decoded, encoded
-from leptonic.secagg.messages import Boxes, CohortList, Named, Query, SessionSettings, SharesReleased, Train
+from leptonic.secagg.messages import Boxes, CohortList, Named, SessionSettings, Train
 from leptonic.secagg.roster import RosterContent, RosterEntry, SignedRoster
 from leptonic.secagg.sealing import Box
 
@@ -141,23 +141,17 @@ def test_byte_strings_of_a_wrong_size_are_not_read(length: int) -> None:
         decoded(Named, content)
 
 
-@pytest.mark.parametrize("length", [1, 5, 31])
-def test_a_released_seed_is_whole_or_absent(length: int) -> None:
-    with pytest.raises(DecodeError, match="seed"):
-        decoded(SharesReleased, bytes.fromhex("20000000" + "00" * 32 + "0100000061" + "00000000") + string(length))
-
-
 @pytest.mark.parametrize("number", [-1, 2**64])
 def test_integers_of_more_than_64_bits_are_refused(number: int) -> None:
-    with pytest.raises(DecodeError, match=r"Query\.phase"):
-        encoded(Query(number, bytes(32)))
+    with pytest.raises(DecodeError, match=r"Box\.place"):
+        encoded(Box(bytes(32), b"a", b"b", number))
 
 
 @pytest.mark.parametrize(
     ("count", "left", "why"),
     [
-        (1, 0, "1 elements are announced and 0 bytes are there"),
-        (2**32 - 1, 10**6, "4294967295 elements are announced and 1000000 bytes are there"),
+        (1, 0, "1 are announced and 0 bytes are there"),
+        (2**32 - 1, 10**6, "4294967295 are announced and 1000000 bytes are there"),
         (10**6, 10**6, "client: 0 bytes"),
     ],
 )
@@ -174,14 +168,15 @@ def test_a_count_of_more_than_what_is_left_takes_no_memory(count: int, left: int
 
 def test_a_length_of_more_than_what_is_left_is_refused() -> None:
     empty = encoded(Train(bytes(32), (), (), (), bytes(32), b""))
-    with pytest.raises(DecodeError, match="cut short, 16777216 bytes are announced and 3 are there"):
+    with pytest.raises(DecodeError, match="cut short, 16777216 are announced and 3 bytes are there"):
         decoded(Train, empty[:-4] + struct.pack("<I", 2**24) + bytes(3))
 
 
 def test_integers_are_of_8_bytes_little_endian() -> None:
     nine = SessionSettings(*range(1, 10))
     assert encoded(nine) == b"".join(bytes([number]) + bytes(7) for number in range(1, 10))
-    assert encoded(Query(0x0102030405060708, b"\x11" * 32)).hex() == "0807060504030201" + "20000000" + "11" * 32
+    box = Box(b"\x11" * 32, b"a", b"b", 0x0102030405060708)
+    assert encoded(box).hex() == "20000000" + "11" * 32 + "0100000061" + "0100000062" + "0807060504030201"
 
 
 def test_lists_stand_behind_a_count_and_byte_strings_behind_a_length() -> None:

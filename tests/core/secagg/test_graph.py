@@ -22,8 +22,12 @@ def names(count: int) -> tuple[bytes, ...]:
     return tuple(sorted(b"client %d" % number for number in range(count)))
 
 
+def bounds(count: int, neighbours: int) -> Bounds:
+    return Bounds(clients=count, neighbours=neighbours, threshold=2, quorum=2, abort_quorum=2, survivors=3, window=1)
+
+
 def ring(count: int, neighbours: int, session: bytes = SESSION) -> Graph:
-    return Graph(session, names(count), Bounds(count, neighbours, 2, 2, 3, window=1))
+    return Graph(session, names(count), bounds(count, neighbours))
 
 
 def complete(count: int) -> Graph:
@@ -33,7 +37,16 @@ def complete(count: int) -> Graph:
 def opening(**changes: int) -> Open:
     numbers = {"words": 5, "sums": 1, "bits": 32, "invited": 300, "lying": 1, "colluders": 3}
     settings = SessionSettings(**{**numbers, "neighbours": 0, "dropping": 0, "minimum": 0, **changes})
-    return Open(b"federation", b"run", 1, 0, 0, bytes(32), bytes(32), settings)
+    return Open(
+        federation=b"federation",
+        run=b"run",
+        round=1,
+        phase=0,
+        serial=1,
+        experiment=bytes(32),
+        roster=bytes(32),
+        settings=settings,
+    )
 
 
 def cohort(clients: Collection[bytes]) -> CohortList:

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from leptonic.errors import BadShare, InconsistentCohort
-from leptonic.secagg.sealing import BOX_BYTES, Box, agreed, check_public, opened, public_of, sealed
+from leptonic.secagg.sealing import BOX_BYTES, Box, agreed, check_public, opened, public_of, sealed, secret_key
 from leptonic.secagg.shamir import SHARE_BYTES
 
 PRIME = 2**255 - 19
@@ -40,14 +40,15 @@ def key_of(number: int) -> bytes:
 def test_the_secrets_are_those_of_rfc_7748() -> None:
     assert public_of(ALICE) == public_of(bytearray(ALICE)) == ALICE_PUBLIC
     assert public_of(BOB) == BOB_PUBLIC
-    assert agreed(ALICE, BOB_PUBLIC, b"bob") == agreed(bytearray(BOB), ALICE_PUBLIC, b"alice") == BOTH
+    assert agreed(secret_key(ALICE), BOB_PUBLIC, b"bob") == BOTH
+    assert agreed(secret_key(bytearray(BOB)), ALICE_PUBLIC, b"alice") == BOTH
 
 
 @pytest.mark.parametrize("point", SMALL_ORDER)
 @pytest.mark.parametrize("top", [0, 2**255])
 def test_keys_that_give_everybody_the_same_secret_are_refused(point: int, top: int) -> None:
     with pytest.raises(InconsistentCohort, match="key of mallory gives everybody the same secret"):
-        agreed(ALICE, key_of(point + top), b"mallory")
+        agreed(secret_key(ALICE), key_of(point + top), b"mallory")
 
 
 @pytest.mark.parametrize("number", [2, 9, 2**254, PRIME - 2, PRIME - 1])
@@ -63,7 +64,8 @@ def test_a_key_in_another_form_is_refused(number: int) -> None:
 
 def test_another_form_of_a_key_would_agree_on_the_same_secret() -> None:
     """Which is why only one form is taken."""
-    assert agreed(ALICE, key_of(9 + 2**255), b"m") == agreed(ALICE, key_of(9), b"m") == ALICE_PUBLIC
+    for form in (9, 9 + 2**255):
+        assert agreed(secret_key(ALICE), key_of(form), b"mallory") == ALICE_PUBLIC
 
 
 def test_a_box_opens_for_its_receiver() -> None:
@@ -72,17 +74,19 @@ def test_a_box_opens_for_its_receiver() -> None:
     assert opened(BOTH, BOX, content) == SHARES
 
 
-def test_a_box_is_what_the_standards_make_of_it() -> None:
+@pytest.mark.parametrize("ends", [(b"alice", b"bob"), (b"bob", b"alice")])
+def test_a_box_is_what_the_standards_make_of_it(ends: tuple[bytes, bytes]) -> None:
     """HKDF-SHA256 (RFC 5869) and ChaCha20-Poly1305 (RFC 8439) by hand, with a zero nonce and the box's place."""
 
     def string(value: bytes) -> bytes:
         return struct.pack("<I", len(value)) + value
 
-    ends = string(b"alice") + string(b"bob")
-    extracted = hmac.digest(BOX.session, BOTH, hashlib.sha256)
-    key = hmac.digest(extracted, b"leptonic-secagg/1/share\0" + ends + b"\x01", hashlib.sha256)
-    place = string(BOX.session) + ends + struct.pack("<Q", 7)
-    assert sealed(BOTH, BOX, SHARES) == ChaCha20Poly1305(key).encrypt(bytes(12), b"".join(SHARES), place)
+    box = Box(b"\x33" * 32, *ends, place=7)
+    both = string(ends[0]) + string(ends[1])
+    extracted = hmac.digest(box.session, BOTH, hashlib.sha256)
+    key = hmac.digest(extracted, b"leptonic-secagg/1/box key\0" + both + b"\x01", hashlib.sha256)
+    place = string(box.session) + both + struct.pack("<Q", 7)
+    assert sealed(BOTH, box, SHARES) == ChaCha20Poly1305(key).encrypt(bytes(12), b"".join(SHARES), place)
 
 
 @pytest.mark.parametrize("at", range(BOX_BYTES))

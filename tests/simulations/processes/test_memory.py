@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from leptonic_simulations.processes.memory import SharedArray, SharedBytes, attach, share
+from leptonic.shared_memory import SharedBytes
+from leptonic_simulations.processes.memory import SharedArray, attach, share
 
 DESCRIPTORS = Path("/proc/self/fd")
 
