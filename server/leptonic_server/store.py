@@ -228,6 +228,10 @@ class RunStore:
         row = self._database.execute("SELECT record FROM transcripts ORDER BY round DESC LIMIT 1").fetchone()
         return bytes(row[0]) if row else b""
 
+    def transcripts(self) -> list[bytes]:
+        """Those of all committed rounds, in order."""
+        return [bytes(row[0]) for row in self._database.execute("SELECT record FROM transcripts ORDER BY round")]
+
     def rounds(self) -> list[RoundRecord]:
         """All committed rounds in order; round 0 is the model before training."""
         rows = self._database.execute("SELECT record FROM rounds ORDER BY round")

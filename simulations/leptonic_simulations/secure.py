@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from leptonic.errors import DecodeError, LeptonicError, RunError
+from leptonic.errors import LeptonicError, RunError
 from leptonic.experiment import Experiment
 from leptonic.pipeline import Pipeline
 from leptonic.secagg.binding import verified
@@ -196,9 +196,8 @@ class SecureEngine:
         return answer
 
     def _own(self, request: Request) -> bytes:
-        if request.own is None:
-            raise DecodeError("a trip without anything for this client")
-        return bytes(self._payloads.get(request.own))
+        """What is for this client alone."""
+        return bytes(self._payloads.get(request.own)) if request.own else b""
 
     def _party(self, request: Request) -> Party:
         party = self._parties.get(request.client)

@@ -7,6 +7,7 @@ are brought for those whom the receiver shares secrets with.
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
+from leptonic.secagg.binding import hashed
 from leptonic.secagg.encoding import Digest, Id, Key, Name, Signature, Size
 from leptonic.secagg.sealing import BOX_BYTES
 from leptonic.secagg.shamir import SHARE_BYTES
@@ -25,6 +26,7 @@ __all__ = [
     "Named",
     "Open",
     "Pair",
+    "Proofs",
     "Query",
     "Record",
     "Released",
@@ -222,13 +224,25 @@ class AbortCertificate:
     cohort: CohortList
     signatures: tuple[Signed, ...]
 
+    @property
+    def client(self) -> bytes:
+        """Where it stands among others: by its session."""
+        return hashed(self.cohort)
+
+
+@dataclass(frozen=True, slots=True)
+class Proofs:
+    """Sessions that were given up. In which of them it has answered, only the client knows."""
+
+    certificates: tuple[AbortCertificate, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Train:
     """5. Who has shared (U2), and the boxes for the receiver; what is trained on travels beside it, the same for all.
 
     commitments: of the receiver's neighbours and its own. record: the hash of the last round's record, zeros in the
-    first. certificate: an :class:`AbortCertificate` of the session that asked for the same before, if one did.
+    first. proofs: the :class:`Proofs` of sessions that asked for the same before, nothing where none did.
     """
 
     session: Digest
@@ -236,7 +250,7 @@ class Train:
     commitments: tuple[SignedCommitment, ...]
     boxes: tuple[SealedBox, ...]
     record: Digest
-    certificate: Annotated[bytes, Size(0, 2**24)]
+    proofs: Annotated[bytes, Size(0, 2**24)]
 
 
 @dataclass(frozen=True, slots=True)

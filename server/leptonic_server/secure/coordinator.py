@@ -103,7 +103,7 @@ class SecureCoordinator(Coordinator):
         summing = begun.sharing.close(long_digest(content), _hash_of(self._transcript))
         clients = begun.clients(summing.clients)
         own = {
-            client: encoded(Work(summing.message(name, self._given_up.certificate(client)), self._transcript))
+            client: encoded(Work(summing.message(name, self._given_up.proofs(client)), self._transcript))
             for client, name in clients.items()
         }
         self._given_up.work(AtWork(summing.cohort, summing.graph.bounds.abort_quorum, clients))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from leptonic.errors import InconsistentCohort
 from leptonic.secagg.binding import hashed
 from leptonic.secagg.encoding import decoded, encoded
-from leptonic.secagg.messages import Abort, AbortCertificate, CohortList, Signed
+from leptonic.secagg.messages import Abort, AbortCertificate, CohortList, Proofs, Signed
 from leptonic.secagg.server.office import Office
 from leptonic_server.cohort import Members
 from leptonic_server.exchange import Exchange
@@ -42,21 +42,23 @@ class GivenUp:
     def __init__(self, office: Office, exchange: Exchange, members: Members, *, deadline: float) -> None:
         self._office, self._exchange, self._members, self._deadline = office, exchange, members, deadline
         self._last: AtWork | None = None
-        self._asked: dict[int, bytes] = {}
-        self._certificates: dict[bytes, bytes] = {}
+        self._asked: dict[int, set[bytes]] = {}
+        self._certificates: dict[bytes, AbortCertificate] = {}
 
     def work(self, at_work: AtWork) -> None:
         """The work of this session is about to be asked for."""
         self._last = at_work
-        self._asked |= dict.fromkeys(at_work.clients, at_work.session)
+        for client in at_work.clients:
+            self._asked.setdefault(client, set()).add(at_work.session)
 
     def opened(self) -> None:
         """The last session came to its sum: nothing is left to be given up."""
         self._last, self._asked, self._certificates = None, {}, {}
 
-    def certificate(self, client: int) -> bytes:
-        """The proof that the session was given up in which this client was asked last; nothing where none is needed."""
-        return self._certificates.get(self._asked.get(client, b""), b"")
+    def proofs(self, client: int) -> bytes:
+        """The proofs that sessions were given up in which this client was asked; nothing where it was in none."""
+        given_up = sorted(self._asked.get(client, set()) & self._certificates.keys())
+        return encoded(Proofs(tuple(self._certificates[session] for session in given_up))) if given_up else b""
 
     def give_up(self, round_number: int, attempt: int) -> None:
         """Have the last session given up, if its work was asked for; who has signed its survivors will not."""
@@ -88,4 +90,4 @@ class GivenUp:
         )
         if len(words) >= at_work.quorum:
             signatures = tuple(words[name] for name in sorted(words))
-            self._certificates[at_work.session] = encoded(AbortCertificate(at_work.cohort, signatures))
+            self._certificates[at_work.session] = AbortCertificate(at_work.cohort, signatures)

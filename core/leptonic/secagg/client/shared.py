@@ -10,10 +10,10 @@ from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.graph import Graph
 from leptonic.secagg.messages import (
     Abort,
-    AbortCertificate,
     CohortList,
     Context,
     Open,
+    Proofs,
     Query,
     SealedBox,
     Share,
@@ -62,7 +62,7 @@ class Shared:
             raise InconsistentCohort("the work is that of another session")
         sharers = self._sharers(train)
         query = hashed(Query(self.opening.run, self.opening.phase, model))
-        before = self._repeated(query, train.certificate)
+        before = self._repeated(query, train.proofs)
         shares = self._shares(train, sharers)
         context = Context(hashed(self.opening), payload, train.record)
         return Ready(
@@ -98,7 +98,7 @@ class Shared:
                 raise InconsistentCohort(f"{client.decode(errors='replace')} has committed to something else")
         return neighbours
 
-    def _repeated(self, query: bytes, certificate: bytes) -> bytes | None:
+    def _repeated(self, query: bytes, proofs: bytes) -> bytes | None:
         """The session in which the same was answered before, if it is proven never to be opened.
 
         Else a coordinator could open a sum, claim a crash, and ask for the same again without one client.
@@ -107,12 +107,12 @@ class Shared:
         if before is None:
             return None
         session, quorum = before
-        if not certificate:
+        certificates = decoded(Proofs, proofs).certificates if proofs else ()
+        proof = {each.client: each for each in certificates}.get(session)
+        if proof is None:
             raise ReplayedSession("the same was answered in another session, and nobody proves that it was given up")
-        proof = decoded(AbortCertificate, certificate)
-        members = {member.client for member in proof.cohort.members}
-        if hashed(proof.cohort) != session or not {each.client for each in proof.signatures} <= members:
-            raise ReplayedSession("the proof of abort is that of another session")
+        if not {each.client for each in proof.signatures} <= {member.client for member in proof.cohort.members}:
+            raise ReplayedSession("a session is given up by somebody who is not of its cohort")
         if len(proof.signatures) < quorum:
             raise ReplayedSession(f"{len(proof.signatures)} have given the session up, and {quorum} are needed")
         statement = bound(Abort(session))

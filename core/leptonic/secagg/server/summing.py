@@ -67,8 +67,8 @@ class Summing:
         settings = self.opening.settings
         return packed_length(settings.words, settings.bits) + 8 * settings.sums
 
-    def message(self, client: bytes, certificate: bytes = b"") -> bytes:
-        """What this client is sent beside the work. certificate: see :class:`Train`."""
+    def message(self, client: bytes, proofs: bytes = b"") -> bytes:
+        """What this client is sent beside the work. proofs: see :class:`Train`."""
         known = {client, *self.graph.neighbours(client)} & self._committed.keys()
         return encoded(
             Train(
@@ -82,7 +82,7 @@ class Summing:
                     )
                 ),
                 record=self.context.record,
-                certificate=certificate,
+                proofs=proofs,
             )
         )
 

@@ -1,0 +1,137 @@
+"""Secure aggregation in simulations: the same model as sums in the clear, whatever goes wrong on the way."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.simulations.small import TRAINING, Run, experiment, stopped_at
+
+from leptonic.errors import RunError
+from leptonic.secagg.binding import hashed
+from leptonic.secagg.encoding import decoded
+from leptonic.secagg.messages import SignedRecord
+from leptonic_server.outputs import Result
+from leptonic_server.secure.coordinator import SecureCoordinator
+from leptonic_server.store import RunStore
+from leptonic_simulations import secure
+from leptonic_simulations.run import simulate
+
+TEN = {"clients": 10}
+UNIFORM = {"rule": "mean", "weighting": "uniform"}
+
+CASES: dict[str, dict[str, Any]] = {
+    "three clients": {},
+    "ten clients": {"federation": TEN},
+    "control variates": {"federation": TEN, "algorithm": {"name": "scaffold"}},
+    "normalised steps": {"federation": TEN, "algorithm": {"name": "fednova"}},
+    "a drawn cohort": {"federation": {"clients": 20, "cohort": 8, "over_selection": 0.25}},
+    "a ring of neighbours": {
+        "federation": {"clients": 20},
+        "secure_aggregation": {"adversary": "curious", "neighbours": 8, "colluders": 1, "drop_outs": 1},
+    },
+    "24 bits": {"federation": TEN, "secure_aggregation": {"bits": 24}},
+    "11 bits": {"federation": TEN, "secure_aggregation": {"bits": 11}, "aggregation": {**UNIFORM, "range": 0.5}},
+    "trained together": {"federation": TEN, "simulation": {"engine": "batched"}},
+    "in processes": {"federation": TEN, "simulation": {"engine": "processes", "workers": 2}},
+    "silent before training": {"federation": TEN, "scenario": {"drop_outs": {"probability": 0.15}}},
+    "silent after training": {
+        "federation": TEN,
+        "scenario": {"drop_outs": {"probability": 0.15, "at": "after_training"}},
+    },
+    "slow": {"federation": {**TEN, "deadline": 4.0}, "scenario": {"stragglers": {"compute_spread": 1.0}}},
+}
+
+
+def both(run: Run, **sections: Any) -> tuple[Result, Result]:
+    """The same experiment with sums in the clear, and with masks."""
+    content = {"secure_aggregation": {}, **sections}
+    settings = {"engine": "sequential", **sections.get("simulation", {})}
+    ideal = run(experiment(**{**content, "simulation": {**settings, "secure_aggregation": "ideal"}}))
+    return ideal, run(experiment(**{**content, "simulation": settings}))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_masks_change_nothing_in_the_model(run: Run, case: str) -> None:
+    ideal, real = both(run, **CASES[case])
+    assert real.model_sha256 == ideal.model_sha256
+    assert real.bytes_up > ideal.bytes_up
+
+
+def test_a_session_that_comes_to_nothing_is_given_up_and_its_work_asked_for_again(run: Run) -> None:
+    """Of ten clients seven are needed, and often fewer answer: the same model is asked for in several sessions."""
+    silent = {"drop_outs": {"probability": 0.35, "at": "after_training"}}
+    training = {**TRAINING, "rounds": 4}
+    ideal, real = both(run, federation={**TEN, "attempts": 40}, scenario=silent, training=training)
+    assert real.model_sha256 == ideal.model_sha256
+    store = RunStore(Path(real.run_dir))
+    attempts = [record.attempt for record in store.rounds()]
+    store.close()
+    assert max(attempts) > 1
+
+
+def test_without_the_quorum_that_gives_up_the_work_is_not_done_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leptonic_server.secure.given_up.GivenUp.give_up", lambda *_: None)
+    silent = {"drop_outs": {"probability": 0.35, "at": "after_training"}}
+    made = experiment(
+        federation={**TEN, "attempts": 5}, scenario=silent, training={**TRAINING, "rounds": 4}, secure_aggregation={}
+    )
+    with pytest.raises(RunError, match="nobody proves that it was given up"):
+        run(made)
+
+
+def test_a_resumed_run_ends_with_the_same_model(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = experiment(federation=TEN, secure_aggregation={}, training={**TRAINING, "rounds": 4})
+    whole = run(made)
+    with stopped_at(monkeypatch, "round_committed", 3), pytest.raises(KeyboardInterrupt):
+        simulate(made, folder=tmp_path / "broken", quiet=True)
+    resumed = simulate(made, folder=tmp_path / "broken", resume=True, quiet=True)
+    assert resumed.model_sha256 == whole.model_sha256
+    records(resumed, rounds=4)
+
+
+def test_every_round_leaves_a_record_that_names_the_one_before(run: Run) -> None:
+    result = run(experiment(federation=TEN, secure_aggregation={}, training={**TRAINING, "rounds": 3}))
+    made = records(result, rounds=3)
+    assert len({record.record.sum for record in made}) == 3
+    for record in made:
+        assert len(record.record.survivors.survivors) == 10
+        assert len(record.record.signatures) >= 7
+
+
+def records(result: Result, *, rounds: int) -> list[SignedRecord]:
+    """The records of a run's rounds, whose chain is checked."""
+    store = RunStore(Path(result.run_dir))
+    made = [decoded(SignedRecord, content) for content in store.transcripts()]
+    store.close()
+    assert [record.record.opening.round for record in made] == list(range(1, rounds + 1))
+    previous = bytes(32)
+    for record in made:
+        assert record.record.previous == previous
+        previous = hashed(record.record)
+    return made
+
+
+def test_a_steady_round_takes_three_trips(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, str]] = []
+    ask = SecureCoordinator._begin
+
+    def noted(coordinator: SecureCoordinator, *arguments: Any) -> Any:
+        exchange, original = coordinator._exchange, coordinator._exchange.ask
+        if not hasattr(exchange, "noted"):
+            exchange.noted = True  # type: ignore[attr-defined]
+            exchange.ask = lambda step, **named: (  # type: ignore[method-assign]
+                asked.append((named["round_number"], step)),
+                original(step, **named),
+            )[1]
+        return ask(coordinator, *arguments)
+
+    monkeypatch.setattr(SecureCoordinator, "_begin", noted)
+    run(experiment(federation=TEN, secure_aggregation={}, training={**TRAINING, "rounds": 3}))
+    trips = ["open", "share", "train"]
+    assert asked == [(number, step) for number in (1, 2, 3) for step in trips] + [(4, "open"), (4, "share")]
+
+
+def test_a_population_without_keys_is_refused_with_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secure, "MOST_CLIENTS", 5)
+    with pytest.raises(RunError, match=r"set simulation\.secure_aggregation"):
+        run(experiment(federation=TEN, secure_aggregation={}))
