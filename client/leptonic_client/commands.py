@@ -65,9 +65,9 @@ def client(
         raise ExperimentError(f"{file}: with a node file, leave out: {', '.join('--' + key for key in sorted(given))}")
     settings: NodeSettings = read_node_file(file) if file is not None else node_settings(given)
     if show_key:
-        from leptonic_client.identity import node_key, public_hex
+        from leptonic.identity import public_hex, signing_key
 
-        typer.echo(public_hex(node_key(settings.folder)))
+        typer.echo(public_hex(signing_key(settings.folder / "node.key", "the node's")))
         return
     loopback(settings.server, insecure=settings.insecure or insecure)
     if not Path(settings.data).exists():

@@ -5,18 +5,21 @@ from collections.abc import Callable
 
 from leptonic import objects
 from leptonic.errors import DecodeError, LeptonicError
-from leptonic.records import pack, unpack
+from leptonic.identity import public_hex, signing_key
+from leptonic.records import own_of, pack, unpack
 from leptonic.wire import INLINE_LIMIT, Reply, Request, inline
 from leptonic_client.fleet import Disconnected, Fleet, Incoming, connect_for_ever
 from leptonic_client.home import ClientHome
-from leptonic_client.identity import node_key, public_hex
 from leptonic_client.responder import Responder
+from leptonic_client.secure import Membership
 from leptonic_client.settings import NodeSettings
 
 __all__ = ["Node"]
 
 SHORTEST_PAUSE = 0.01
 LONGEST_PAUSE = 1.0
+OWN_LIMIT = 2**27
+"""Bytes for one node alone: two parts of a trip."""
 
 
 class Node:
@@ -27,9 +30,10 @@ class Node:
 
     def __init__(self, settings: NodeSettings, *, on_event: Callable[[str], None], once: bool = False) -> None:
         self._settings, self._on_event, self._once = settings, on_event, once
-        self._key = node_key(settings.folder)
+        self._key = signing_key(settings.folder / "node.key", "the node's")
         self._home = ClientHome(settings.folder)
-        self._responder = Responder(settings, self._home, on_event)
+        self._membership = Membership(settings, self._key)
+        self._responder = Responder(settings, self._home, self._membership, on_event)
         self._waiting = ""
 
     def run(self) -> None:
@@ -46,6 +50,7 @@ class Node:
                 finally:
                     fleet.close()
         finally:
+            self._membership.close()
             self._home.close()
 
     @property
@@ -82,15 +87,24 @@ class Node:
         if not incoming.message.has_content():
             raise DecodeError("a message without content")
         request, content = unpack(incoming.message.content, Request)
+        own = self._own(fleet, incoming, request)
         if request.payload.kind != "inline":
             try:
                 expected = self._responder.expected_length(request)
             except LeptonicError:
-                return self._responder.respond(request, b"")  # says what is wrong
+                return self._responder.respond(request, b"", own)  # says what is wrong
             if request.payload.length != expected:
                 raise DecodeError(f"a payload of {request.payload.length} bytes, expected {expected}")
             content = bytes(fleet.fetch(incoming, request.payload))
-        return self._responder.respond(request, content)
+        return self._responder.respond(request, content, own)
+
+    def _own(self, fleet: Fleet, incoming: Incoming, request: Request) -> bytes:
+        """What a message brings for this node alone; fetched only if it is not too long."""
+        if request.own is None or request.own.kind == "inline":
+            return own_of(incoming.message.content)
+        if request.own.length > OWN_LIMIT:
+            raise DecodeError(f"{request.own.length} bytes for this node alone, {OWN_LIMIT} at most")
+        return bytes(fleet.fetch(incoming, request.own))
 
     def _say_waiting(self, reason: str) -> None:
         """Say once per outage that the link is awaited."""

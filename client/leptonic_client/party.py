@@ -3,15 +3,17 @@
 The same in a node and in a simulation; what differs (journal, keys, transport) is given to it.
 """
 
+import time
 from collections.abc import Callable
 
 from leptonic.errors import InconsistentCohort, PrivacyError, ProtocolError, ReplayedSession
 from leptonic.pipeline import Contribution
-from leptonic.secagg.client.masked import Masked
+from leptonic.secagg.binding import hashed
+from leptonic.secagg.client.masked import Agreed, Masked, Unmasked
 from leptonic.secagg.client.session import ClientSession, aborted
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.expansion import Expansion
-from leptonic.secagg.messages import Open, SessionSettings
+from leptonic.secagg.messages import Open, SessionSettings, SignedRecord, Train
 from leptonic.secagg.standing import Standing
 from leptonic.secagg.trips import Trip, Work
 
@@ -19,12 +21,22 @@ __all__ = ["Party"]
 
 
 class Party:
-    """One client's sessions in one run. settings, run, experiment: what each of them must be opened with."""
+    """One client's sessions in one run.
+
+    settings, run, experiment: what each of them must be opened with. now: seconds since 1970.
+    """
 
     def __init__(
-        self, standing: Standing, expansion: Expansion, *, settings: SessionSettings, run: str, experiment: str
+        self,
+        standing: Standing,
+        expansion: Expansion,
+        *,
+        settings: SessionSettings,
+        run: str,
+        experiment: str,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        self._standing, self._expansion = standing, expansion
+        self._standing, self._expansion, self._now = standing, expansion, now
         self._terms = (run.encode(), bytes.fromhex(experiment), settings)
         self._ending: ClientSession | None = None
         self._beginning: ClientSession | None = None
@@ -46,8 +58,9 @@ class Party:
 
         content: a :class:`Work`. model, payload: long digests of the model, and of all that everybody is sent.
         """
-        session = self._begun()
-        session.train(decoded(Work, content).train, model=model, payload=payload)
+        session, work = self._begun(), decoded(Work, content)
+        self._check_record(decoded(Train, work.train).record, work.record)
+        session.train(work.train, model=model, payload=payload)
         self._ending, self._beginning = session, None
 
     def mask(self, contribution: Contribution) -> Masked:
@@ -58,7 +71,26 @@ class Party:
         """Give a session up, unless its survivors were signed."""
         return aborted(self._standing, session)
 
+    def _check_record(self, named: bytes, content: bytes) -> None:
+        """The record that the session goes on from: the coordinator's, and of the survivors that this client signed."""
+        if not content:
+            if named != bytes(32):
+                raise InconsistentCohort("the session goes on from a record that is not shown")
+            return
+        shown = decoded(SignedRecord, content)
+        record = shown.record
+        if hashed(record) != named:
+            raise InconsistentCohort("the session goes on from another record than the one that is shown")
+        self._standing.check_coordinator(shown.signature, record)
+        ended = self._ending.state if self._ending else None
+        agreement = ended.agreement if isinstance(ended, Agreed | Unmasked) else None
+        signed = agreement is not None and agreement.session == record.survivors.session
+        if agreement is not None and signed and agreement.survivors != hashed(record.survivors):
+            raise InconsistentCohort("the last round's record names other survivors than this client has signed")
+
     def _open(self, content: bytes) -> bytes:
+        if self._standing.roster.content.expires <= self._now():
+            raise ReplayedSession("the roster has expired: ask the authority for a new one")
         opening = decoded(Open, content)
         if (opening.run, opening.experiment, opening.settings) != self._terms:
             raise InconsistentCohort("the session is opened with other settings than the experiment's")

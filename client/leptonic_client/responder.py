@@ -23,14 +23,21 @@ from leptonic.errors import (
 )
 from leptonic.experiment import Experiment, OwnModel
 from leptonic.experiment_file import from_canonical
+from leptonic.secagg.long_digest import long_digest
+from leptonic.secagg.roster import Roster
 from leptonic.wire import INLINE_LIMIT, Reply, Request
 from leptonic_client.data import local_data
 from leptonic_client.home import ClientHome, KeptReply
 from leptonic_client.participant import Participant, reply_to, respond
+from leptonic_client.party import Party
+from leptonic_client.secure import Membership
 from leptonic_client.settings import NodeSettings
 from leptonic_client.training import LocalTrainer
 
 __all__ = ["Responder"]
+
+SESSION_BYTES = 32
+"""Bytes of a session's name."""
 
 
 @dataclass
@@ -38,7 +45,9 @@ class Joined:
     """A run that this node has joined, and its part in it once the coordinator has given it an index."""
 
     experiment: Experiment
+    roster: Roster | None = None
     participant: Participant | None = None
+    party: Party | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +65,10 @@ class Responder:
     on_event: is told, in words, what happens. ended: set when a joined run has ended.
     """
 
-    def __init__(self, settings: NodeSettings, home: ClientHome, on_event: Callable[[str], None]) -> None:
-        self._settings, self._home, self._on_event = settings, home, on_event
+    def __init__(
+        self, settings: NodeSettings, home: ClientHome, membership: Membership, on_event: Callable[[str], None]
+    ) -> None:
+        self._settings, self._home, self._membership, self._on_event = settings, home, membership, on_event
         self._runs: dict[str, Joined] = {}
         self._remembered: dict[str, Remembered] = {}
         self.ended = False
@@ -66,16 +77,22 @@ class Responder:
         """Bytes of the payload that a request may carry, known before any is fetched. Raises a LeptonicError."""
         if request.step == "join":
             return INLINE_LIMIT
-        return 0 if request.step == "end" else self._participant(request).expected_length(request)
+        if request.step in ("train", "evaluate"):
+            return self._participant(request).expected_length(request)
+        return SESSION_BYTES if request.step == "abort" else 0
 
-    def respond(self, request: Request, content: bytes) -> tuple[Reply, bytes]:
-        """The reply to a request, with its payload not yet described."""
+    def respond(self, request: Request, content: bytes, own: bytes = b"") -> tuple[Reply, bytes]:
+        """The reply to a request, with its payload not yet described. own: what is for this node alone."""
         try:
             match request.step:
                 case "join":
-                    return self._join(request, content)
+                    return self._join(request, content, own)
                 case "end":
                     return self._end(request)
+                case "open" | "share" | "abort":
+                    return self._trip(request, content, own)
+                case "train" if self._is_secure(request):
+                    return self._masked(request, content, own)
                 case _:
                     return self._work(request, content)
         except LeptonicError as error:
@@ -85,15 +102,16 @@ class Responder:
             self._on_event("".join(traceback.format_exception(error)))
             return reply_to(request, "failed", detail=f"{type(error).__name__}; the client's log says more"), b""
 
-    def _join(self, request: Request, content: bytes) -> tuple[Reply, bytes]:
+    def _join(self, request: Request, content: bytes, own: bytes) -> tuple[Reply, bytes]:
         experiment = from_canonical(content)
         if experiment.hash != request.experiment:
             raise VersionMismatch("the experiment's hash is not its own: the other side runs another version")
         self._check_policy(experiment)
+        roster = self._membership.roster(experiment, own)
         self._home.bind(request.run, experiment.hash)
         if request.run not in self._runs:
             self._on_event(f"joins run {request.run}: {experiment.name}, experiment {experiment.hash[:16]}")
-            self._runs, self._remembered = {request.run: Joined(experiment)}, {}
+            self._runs, self._remembered = {request.run: Joined(experiment, roster)}, {}
         return reply_to(request, "done"), b""
 
     def _check_policy(self, experiment: Experiment) -> None:
@@ -132,6 +150,53 @@ class Responder:
             + (f", epsilon {reply.epsilon:.3g} so far" if reply.epsilon is not None else "")
         )
         return reply, answer
+
+    def _is_secure(self, request: Request) -> bool:
+        joined = self._runs.get(request.run)
+        return joined is not None and joined.experiment.secure_aggregation is not None
+
+    def _trip(self, request: Request, content: bytes, own: bytes) -> tuple[Reply, bytes]:
+        """One trip of secure aggregation; a session repeats itself, so that nothing is remembered here."""
+        party, detail = self._party(request), ""
+        match request.step:
+            case "open":
+                answer, detail = party.open(own)
+            case "share":
+                answer, detail = party.share(own)
+            case _:
+                answer = party.abort(content)
+        if detail:
+            self._on_event(f"round {request.round}: {request.step}: {detail}")
+        return reply_to(request, "done", detail=detail), answer
+
+    def _masked(self, request: Request, content: bytes, own: bytes) -> tuple[Reply, bytes]:
+        """Work whose outcome leaves under masks; what was trained stays here, to be masked in another session."""
+        digest = _digest(request, content + own)
+        if (known := self._remembered.get("masked")) is not None and known.digest == digest:
+            return known.reply.model_copy(update={"attempt": request.attempt}), known.content
+        party, participant = self._party(request), self._participant(request)
+        size = 4 * participant.trainer.layout.size
+        payload = long_digest(content)
+        model = payload if len(content) == size else long_digest(content[:size])
+        party.train(own, model=model, payload=payload)
+        reply, encoded = self._work(request, content)
+        if reply.status != "done":
+            return reply, encoded
+        pipeline = participant.trainer.pipeline
+        masked = party.mask(pipeline.from_bytes(memoryview(bytearray(encoded))))
+        answer = b"".join((*masked.parts, masked.reply))
+        self._remembered["masked"] = Remembered(digest, reply, answer)
+        return reply, answer
+
+    def _party(self, request: Request) -> Party:
+        """The node's part in the run's secure aggregation. Raises VersionMismatch where there is none."""
+        participant, joined = self._participant(request), self._runs[request.run]
+        if joined.roster is None:
+            raise VersionMismatch(f"run {request.run} has no secure aggregation")
+        if joined.party is None:
+            pipeline = participant.trainer.pipeline
+            joined.party = self._membership.party(joined.roster, joined.experiment, request.run, pipeline)
+        return joined.party
 
     def _tell(self, error: LeptonicError) -> str:
         """The owner reads the whole error; the coordinator what :func:`_told` lets out."""

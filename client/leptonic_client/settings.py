@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -11,7 +11,22 @@ from pydantic_core import ErrorDetails
 from leptonic.errors import ExperimentError
 from leptonic.experiment import Entry, PositiveFloat, PositiveInt, Settings
 
-__all__ = ["NodeSettings", "node_settings", "read_node_file"]
+__all__ = ["NodeSettings", "SecureConditions", "node_settings", "read_node_file"]
+
+
+class SecureConditions(Settings):
+    """``[secure]``: what an owner asks of secure aggregation, whatever the coordinator says."""
+
+    federation: str = Field(min_length=1, max_length=64, description="name of the federation, as in its roster")
+    authority: str = Field(pattern=r"^[0-9a-f]{64}$", description="public key that signs the federation's roster")
+    required: bool = Field(default=True, description="join no run whose updates are not aggregated securely")
+    minimum_cohort: PositiveInt = Field(default=3, description="fewest clients in a cohort, and in a sum")
+    minimum_threshold: PositiveInt = Field(default=2, description="fewest shares that open a secret")
+    colluders: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="fewest colluders assumed; default: a third of a cohort, a tenth beyond 128"
+    )
+    curious: bool = Field(default=False, description="whether the coordinator may be assumed to keep to the protocol")
+    peers: list[str] = Field(default=[], description="clients who must be in every sum")
 
 
 class NodeSettings(Settings):
@@ -29,6 +44,10 @@ class NodeSettings(Settings):
     )
     public_size: PositiveInt | None = Field(
         default=None, description="declared number of examples under privacy; default: the number held, as public"
+    )
+
+    secure: SecureConditions | None = Field(
+        default=None, description="conditions for secure aggregation; without them no such run is joined"
     )
 
     @property

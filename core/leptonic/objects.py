@@ -99,9 +99,9 @@ def root() -> tuple[str, bytes]:
     return hashlib.sha256(content).hexdigest(), content
 
 
-def tree(message_id: str, payload: Payload) -> ObjectTree:
-    """A message's object tree: its own object, and those of its payload once each."""
-    parts = dict.fromkeys(payload.parts if payload.kind == "objects" else ())
+def tree(message_id: str, *payloads: Payload) -> ObjectTree:
+    """A message's object tree: its own object, and those of its payloads once each."""
+    parts = dict.fromkeys(part for payload in payloads if payload.kind == "objects" for part in payload.parts)
     return ObjectTree(object_id=message_id, children=[ObjectTree(object_id=part) for part in parts])
 
 

@@ -14,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from leptonic.errors import BadSignature, DecodeError, VersionMismatch
 from leptonic.wire import HEADER_LIMIT, PROTOCOL, Payload, Reply, Request, header_bytes
 
-__all__ = ["pack", "record_bytes", "sign", "unpack", "verify"]
+__all__ = ["own_of", "pack", "record_bytes", "sign", "unpack", "verify"]
 
 _RECORD = "leptonic"
 _SIGNED = b"leptonic/1/reply\x00"
+
+_NOTHING = Payload(kind="memory", length=0)
 
 HeaderT = TypeVar("HeaderT", Request, Reply)
 
@@ -28,13 +30,17 @@ class _Version(BaseModel):
     protocol: Annotated[str, Field(max_length=64)]
 
 
-def pack(header: Request | Reply, *, content: bytes = b"", key: Ed25519PrivateKey | None = None) -> RecordDict:
-    """A Flower record of the header, its signature if a key is given, and an inline payload."""
+def pack(
+    header: Request | Reply, *, content: bytes = b"", own: bytes = b"", key: Ed25519PrivateKey | None = None
+) -> RecordDict:
+    """A Flower record of the header, its signature if a key is given, and inline payloads."""
     record = {"header": header_bytes(header)}
     if key is not None:
         record["signature"] = sign(key, record["header"])
     if header.payload.kind == "inline":
         record["payload"] = content
+    if isinstance(header, Request) and header.own is not None and header.own.kind == "inline":
+        record["own"] = own
     return RecordDict({_RECORD: ConfigRecord(record)})
 
 
@@ -51,7 +57,7 @@ def unpack(content: RecordDict, kind: type[HeaderT]) -> tuple[HeaderT, bytes]:
     )
     if not isinstance(encoded, bytes) or not isinstance(signature, bytes) or not isinstance(payload, bytes):
         raise DecodeError("a message needs a header of bytes")
-    if set(record) - {"header", "signature", "payload"}:
+    if set(record) - {"header", "signature", "payload", "own"}:
         raise DecodeError("a message with unknown fields")
     if len(encoded) > HEADER_LIMIT:
         raise DecodeError(f"a header of {len(encoded)} bytes is over the limit of {HEADER_LIMIT}")
@@ -64,7 +70,16 @@ def unpack(content: RecordDict, kind: type[HeaderT]) -> tuple[HeaderT, bytes]:
     if header.model_dump_json().encode() != encoded:
         raise DecodeError("a header that is not in its canonical form")
     _check_inline(header.payload, payload)
+    _check_inline(getattr(header, "own", None) or _NOTHING, own_of(content))
     return header, payload
+
+
+def own_of(content: RecordDict) -> bytes:
+    """What a request brings inline for its receiver alone, which :func:`unpack` has checked. Raises DecodeError."""
+    own = _record(content).get("own", b"")
+    if not isinstance(own, bytes):
+        raise DecodeError("a message's own part is made of bytes")
+    return own
 
 
 def record_bytes(content: RecordDict) -> int:

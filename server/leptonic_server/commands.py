@@ -16,8 +16,13 @@ def server(
     address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where clients connect.")] = "127.0.0.1:8080",
     set_: SetOption = None,
     roster: Annotated[
-        Path | None, typer.Option(metavar="TOML", help="Names and public keys of the clients that may join.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Who may join: names and keys (.toml), or a signed roster (.roster)."),
     ] = None,
+    key: Annotated[
+        Path, typer.Option(metavar="FILE", help="The coordinator's key, for secure aggregation; made if there is none.")
+    ] = Path("coordinator.key"),
+    show_key: Annotated[bool, typer.Option("--show-key", help="Print the coordinator's public key and end.")] = False,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="No TLS, this machine only; without --roster take those that come.")
     ] = False,
@@ -35,7 +40,14 @@ def server(
     leptonic server experiments/fashion_mnist.toml --address 127.0.0.1:8080 --insecure
 
     leptonic server experiments/fashion_mnist.toml --roster clients.toml --insecure --resume
+
+    leptonic server experiments/secure.toml --roster federation.roster --key coordinator.key --insecure
     """
+    if show_key:
+        from leptonic.identity import public_hex, signing_key
+
+        typer.echo(public_hex(signing_key(key, "the coordinator's")))
+        return
     from leptonic.address import loopback
     from leptonic.experiment_file import load
 
@@ -43,8 +55,10 @@ def server(
     experiment = load(file, set_ or ())
 
     from leptonic_server.closing import closing_words
-    from leptonic_server.roster import read_roster
+    from leptonic_server.secure.headquarters import admitted_by
     from leptonic_server.serve import serve
+
+    admitted, office = admitted_by(roster, key)
 
     def say(event: str) -> None:
         if not quiet:
@@ -56,7 +70,8 @@ def server(
                 experiment,
                 host=host,
                 port=port,
-                admitted=read_roster(roster) if roster is not None else None,
+                admitted=admitted,
+                office=office,
                 folder=run_dir,
                 resume=resume,
                 quiet=quiet,

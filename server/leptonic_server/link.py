@@ -153,7 +153,7 @@ class LinkGrid(Grid):  # type: ignore[misc]
         """Send each letter as a message of Flower's."""
         return self.push_messages(
             Message(
-                pack(letter.request, content=letter.content),
+                pack(letter.request, content=letter.content, own=letter.own),
                 letter.node,
                 _TYPES[letter.request.step],
                 ttl=letter.lasts,
@@ -285,7 +285,10 @@ class LinkGrid(Grid):  # type: ignore[misc]
 
     def _upload(self, messages: list[Message], roots: dict[str, bytes]) -> None:
         headers = [unpack(message.content, Request)[0] for message in messages]
-        trees = [objects.tree(name, header.payload) for name, header in zip(roots, headers, strict=True)]
+        trees = [
+            objects.tree(name, *filter(None, (header.payload, header.own)))
+            for name, header in zip(roots, headers, strict=True)
+        ]
         protos = [message_to_proto(message) for message in messages]
         answer = self._link.runtime.PushMessages(
             PushAppMessagesRequest(messages_list=protos, message_object_trees=trees)

@@ -8,19 +8,17 @@ from then on a name belongs to its key. An index is a place in the roster, never
 import re
 import secrets
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Protocol
 
-from leptonic.errors import ExperimentError, ProtocolError
+from leptonic.errors import ProtocolError
 from leptonic.experiment import Experiment
 from leptonic.plain_text import plain
 from leptonic.wire import Request, inline
 from leptonic_server.post import Answer, Letter, RoundGrid
 from leptonic_server.store import Member
 
-__all__ = ["JoinedMembers", "read_roster"]
+__all__ = ["JoinedMembers"]
 
 REFRESH_INTERVAL = 0.5
 JOIN_TTL = 600.0
@@ -35,34 +33,12 @@ class NodeGrid(RoundGrid, Protocol):
         ...
 
 
-def read_roster(path: Path) -> dict[str, str]:
-    """Name -> Ed25519 public key (hexadecimal) of the clients that may join, from a TOML file.
-
-    The file has one table, ``[clients]``, with a line ``name = "key"`` for each. Raises ExperimentError.
-    """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ExperimentError(f"{path}: cannot be read as a roster: {error}") from None
-    clients = content.get("clients")
-    if not isinstance(clients, dict) or set(content) != {"clients"}:
-        raise ExperimentError(f'{path}: a roster has one table, [clients], with lines like: hospital-a = "KEY"')
-    if len(set(clients.values())) < len(clients):
-        raise ExperimentError(f"{path}: two names have the same key; each client has its own")
-    for name, key in clients.items():
-        if not isinstance(key, str) or not re.fullmatch(r"[0-9a-f]{64}", key):
-            raise ExperimentError(
-                f"{path}: clients.{name}: a key is 64 hexadecimal digits; "
-                "`leptonic client NODE.toml --show-key` prints it"
-            )
-    return clients
-
-
 class JoinedMembers:
     """The members of a deployed federation.
 
     admitted: name -> key of those who may join, None to take those that come.
-    on_event: is told, in words, who joined and who was turned away.
+    on_event: is told, in words, who joined and who was turned away. roster: what nodes are shown of the federation,
+    signed by its authority.
     """
 
     def __init__(
@@ -73,9 +49,10 @@ class JoinedMembers:
         *,
         admitted: Mapping[str, str] | None,
         on_event: Callable[[str], None],
+        roster: bytes = b"",
     ) -> None:
         self._grid, self._experiment, self._run = grid, experiment, run
-        self._admitted = admitted
+        self._admitted, self._signed_roster = admitted, roster
         self._on_event: Callable[[str], None] = lambda event: on_event(plain(event))
         self._joined: dict[str, tuple[str, int]] = {}
         self._asked: dict[str, tuple[Request, int]] = {}
@@ -134,7 +111,10 @@ class JoinedMembers:
         if not chosen:
             return
         requests = [self._request(content) for _ in chosen]
-        letters = [Letter(request, node, content, JOIN_TTL) for node, request in zip(chosen, requests, strict=True)]
+        letters = [
+            Letter(request, node, content, JOIN_TTL, self._signed_roster)
+            for node, request in zip(chosen, requests, strict=True)
+        ]
         asked = zip(requests, chosen, strict=True)
         self._asked |= dict(zip(self._grid.send(letters), asked, strict=True))
         self._seen |= dict.fromkeys(chosen, time.monotonic())
@@ -148,6 +128,7 @@ class JoinedMembers:
             attempt=secrets.randbits(62),
             client=-1,
             payload=inline(content),
+            own=inline(self._signed_roster) if self._signed_roster else None,
         )
 
     def _take(self) -> None:

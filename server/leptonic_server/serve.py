@@ -1,12 +1,16 @@
 """One deployed run from the experiment to its result: link, roster, coordinator."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from leptonic.errors import ExperimentError
 from leptonic.experiment import Experiment
-from leptonic_server.coordinator import Coordinator
+from leptonic.secagg.expansion import Workers
+from leptonic.secagg.server.office import Office
+from leptonic_server.coordinator import Coordinator, Surroundings
 from leptonic_server.evaluation import Evaluator
 from leptonic_server.exchange import Exchange
 from leptonic_server.link import LinkGrid
@@ -14,6 +18,7 @@ from leptonic_server.outputs import Outputs, Result
 from leptonic_server.progress import RunListener
 from leptonic_server.roster import JoinedMembers
 from leptonic_server.run_folder import open_run
+from leptonic_server.secure.coordinator import SecureCoordinator
 from leptonic_server.store import Member, RunStore
 
 __all__ = ["serve"]
@@ -27,6 +32,7 @@ def serve(
     host: str,
     port: int,
     admitted: Mapping[str, str] | None,
+    office: Office | None = None,
     folder: Path | None,
     resume: bool,
     quiet: bool,
@@ -34,8 +40,13 @@ def serve(
 ) -> Result:
     """Serve, or with ``resume`` continue, a run until its last round. See :func:`open_run`.
 
-    admitted: name -> public key of those who may join, None to take those that come.
+    admitted: name -> public key of those who may join, None to take those that come. office: for secure aggregation.
     """
+    if (experiment.secure_aggregation is None) != (office is None):
+        raise ExperimentError(
+            "secure_aggregation: needs a signed roster, and nothing else does: start with --roster FILE.roster, "
+            "see `leptonic roster --help`"
+        )
     if experiment.scenario is not None:
         raise ExperimentError(
             "scenario: clients that are away, slow or lying are made up in a simulation, not deployed; "
@@ -51,14 +62,24 @@ def serve(
         grid = LinkGrid(host, port, store.folder / "link")
         on_event(f"run {run} in {store.folder}; waiting for {experiment.federation.clients} clients at {host}:{port}")
         try:
-            members = JoinedMembers(grid, experiment, run, admitted=admitted, on_event=on_event)
+            signed = office.roster.encoding if office else b""
+            members = JoinedMembers(grid, experiment, run, admitted=admitted, on_event=on_event, roster=signed)
             members.enrolled(store.roster() or _enrol(store, members, experiment.federation.clients))
             outputs = Outputs(experiment, store)
             rounds, done = experiment.training.rounds, store.last_round() or 0
-            with RunListener(outputs, rounds=rounds, done=done, quiet=quiet) as listener:
-                Coordinator(
-                    experiment, store=store, grid=grid, members=members, evaluator=evaluator, listener=listener
-                ).run()
+            with (
+                RunListener(outputs, rounds=rounds, done=done, quiet=quiet) as listener,
+                closing(Workers(os.cpu_count() or 1)) as expansion,
+            ):
+                surroundings = Surroundings(
+                    store=store, grid=grid, members=members, evaluator=evaluator, listener=listener
+                )
+                coordinator = (
+                    Coordinator(experiment, **surroundings)
+                    if office is None
+                    else SecureCoordinator(experiment, office=office, expansion=expansion, **surroundings)
+                )
+                coordinator.run()
             _say_farewell(grid, members, run, experiment)
             return outputs.finish(evaluator)
         finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from leptonic.command import main
-from leptonic_client.identity import node_key, public_hex
+from leptonic.identity import public_hex, signing_key
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def test_show_key_makes_the_key_and_prints_its_public_half_alone(client: Run, tm
     done = client(*GOOD, "--show-key")
     home = tmp_path / "nodes" / "clinic"
     assert done.code == 0
-    assert done.out == public_hex(node_key(home)) + "\n"
+    assert done.out == public_hex(signing_key(home / "node.key", "the node's")) + "\n"
     assert client(*GOOD, "--show-key").out == done.out
     assert (home / "node.key").stat().st_mode & 0o777 == 0o600
 

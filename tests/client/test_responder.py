@@ -12,6 +12,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from tests.client.samples import RUN, data_file, experiment, private_experiment, request, start_of
 
 from leptonic.experiment import Experiment
+from leptonic.identity import signing_key
 from leptonic.privacy.accounting import epsilon_spent
 from leptonic.wire import Reply, Request
 from leptonic_client.fleet import Incoming
@@ -19,6 +20,7 @@ from leptonic_client.home import ClientHome
 from leptonic_client.node import Node
 from leptonic_client.participant import Participant
 from leptonic_client.responder import Responder
+from leptonic_client.secure import Membership
 from leptonic_client.settings import NodeSettings, node_settings
 from leptonic_client.training import LocalTrainer
 
@@ -49,7 +51,8 @@ class OneNode:
         """As after a restart of the node's process."""
         self.close()
         self.homes.append(ClientHome(self.settings.folder))
-        self.responder = Responder(self.settings, self.homes[-1], self.events.append)
+        membership = Membership(self.settings, signing_key(self.settings.folder / "node.key", "the node's"))
+        self.responder = Responder(self.settings, self.homes[-1], membership, self.events.append)
 
     def close(self) -> None:
         for home in self.homes:

@@ -1,6 +1,5 @@
 """Who joins, under which name and key, and who is turned away."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +8,10 @@ from flwr.app import Error
 from pydantic import ValidationError
 from tests.server.scripted import Script, ScriptedGrid, key_of, public, reply_to, silent
 
-from leptonic.errors import ExperimentError
 from leptonic.experiment_file import from_mapping
 from leptonic.wire import Request, inline
 from leptonic_server import roster as roster_module
-from leptonic_server.roster import JoinedMembers, read_roster
+from leptonic_server.roster import JoinedMembers
 from leptonic_server.store import Member
 
 RUN = "0123456789abcdef"
@@ -221,45 +219,3 @@ def test_a_node_that_has_joined_is_not_asked_again(joining: Joining) -> None:
         joining.names(1)
         joining.now += roster_module.JOIN_RETRY
     assert len(joining.grid.asked) == 1
-
-
-def roster_file(tmp_path: Path, content: str) -> Path:
-    path = tmp_path / "clients.toml"
-    path.write_text(content)
-    return path
-
-
-def test_a_roster_file_gives_names_and_keys(tmp_path: Path) -> None:
-    path = roster_file(tmp_path, f'[clients]\nhospital-a = "{"ab" * 32}"\n"b.c" = "{"cd" * 32}"\n')
-    assert read_roster(path) == {"hospital-a": "ab" * 32, "b.c": "cd" * 32}
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("", "one table"),
-        ("clients = 3", "one table"),
-        ("[clients]\n[other]\n", "one table"),
-        ('[clients]\na = "short"', "clients.a: a key is 64"),
-        ("[clients]\na = 5", "clients.a: a key is 64"),
-        (f'[clients]\na = "{"AB" * 32}"', "clients.a"),
-        (f'[clients]\na = "{"ab" * 32}\\n"', "clients.a"),
-        ("[clients", "cannot be read"),
-    ],
-)
-def test_a_wrong_roster_file_is_named_with_the_line(tmp_path: Path, content: str, said: str) -> None:
-    with pytest.raises(ExperimentError) as caught:
-        read_roster(roster_file(tmp_path, content))
-    assert "clients.toml" in str(caught.value)
-    assert said in str(caught.value)
-
-
-def test_a_roster_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ExperimentError, match=r"none\.toml"):
-        read_roster(tmp_path / "none.toml")
-
-
-def test_a_key_stands_for_one_name(tmp_path: Path) -> None:
-    """Else one node could be counted as several clients."""
-    with pytest.raises(ExperimentError, match="a"):
-        read_roster(roster_file(tmp_path, f'[clients]\na = "{"ab" * 32}"\nb = "{"ab" * 32}"\n'))

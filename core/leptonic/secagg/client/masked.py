@@ -136,13 +136,14 @@ class Agreed:
             seed=bytes(self._seed) if self.counted else b"",
         )
         self._seed[:] = bytes(32)
-        return Unmasked(released)
+        return Unmasked(self.agreement, released)
 
 
 @dataclass(frozen=True)
 class Unmasked:
     """A client that has done its part."""
 
+    agreement: SurvivorSet
     _released: SharesReleased = field(repr=False)
 
     @property

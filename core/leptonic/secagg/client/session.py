@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -73,7 +73,9 @@ class ClientSession:
         if not isinstance(self._state, Ready):
             raise _out_of_order("mask")
         with self._over_if_it_fails():
-            self._state = masked = self._state.mask(words, sums, expansion)
+            masked = self._state.mask(words, sums, expansion)
+        # The caller has the masked vector: it is not held until the session ends.
+        self._state = replace(masked, parts=(memoryview(b""), memoryview(b"")))
         return masked
 
     def agree(self, content: bytes) -> bytes:

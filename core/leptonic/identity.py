@@ -1,4 +1,4 @@
-"""The node's Ed25519 key, made at its first start and kept in its home; its public half is its identity."""
+"""Ed25519 keys in files: made when they are first asked for, readable by their owner alone."""
 
 from pathlib import Path
 
@@ -14,22 +14,24 @@ from cryptography.hazmat.primitives.serialization import (
 from leptonic.errors import PolicyRefused, RunError
 from leptonic.files import write_atomic
 
-__all__ = ["node_key", "public_hex"]
+__all__ = ["public_hex", "signing_key"]
 
 
-def node_key(home: Path) -> Ed25519PrivateKey:
-    """The node's key, readable by its owner alone; made if there is none. Raises PolicyRefused for another file."""
-    path = home / "node.key"
+def signing_key(path: Path, whose: str) -> Ed25519PrivateKey:
+    """The key in this file; made if there is none. whose: for messages.
+
+    Raises PolicyRefused for a file that is no such key or that others can read, RunError if it cannot be made.
+    """
     if not path.exists():
         try:
-            home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise RunError(f"{home}: cannot be a client's home: {error.strerror}") from None
+            raise RunError(f"{path.parent}: cannot hold {whose} key: {error.strerror}") from None
         made = Ed25519PrivateKey.generate()
         write_atomic(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), private=True)
     if path.stat().st_mode & 0o077:
         raise PolicyRefused(
-            f"{path}: others can read the node's key; run: chmod 600 {path}, or remove it to get a new one"
+            f"{path}: others can read {whose} key; run: chmod 600 {path}, or remove it to get a new one"
         )
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
