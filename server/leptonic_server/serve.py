@@ -19,6 +19,7 @@ from leptonic_server.progress import RunListener
 from leptonic_server.roster import JoinedMembers
 from leptonic_server.run_folder import open_run
 from leptonic_server.secure.coordinator import SecureCoordinator
+from leptonic_server.secure.kept import KeptSession
 from leptonic_server.store import Member, RunStore
 
 __all__ = ["serve"]
@@ -70,6 +71,7 @@ def serve(
             with (
                 RunListener(outputs, rounds=rounds, done=done, quiet=quiet) as listener,
                 closing(Workers(os.cpu_count() or 1)) as expansion,
+                closing(KeptSession(store.folder)) as session,
             ):
                 surroundings = Surroundings(
                     store=store, grid=grid, members=members, evaluator=evaluator, listener=listener
@@ -77,7 +79,9 @@ def serve(
                 coordinator = (
                     Coordinator(experiment, **surroundings)
                     if office is None
-                    else SecureCoordinator(experiment, office=office, expansion=expansion, **surroundings)
+                    else SecureCoordinator(
+                        experiment, office=office, expansion=expansion, session=session, **surroundings
+                    )
                 )
                 coordinator.run()
             _say_farewell(grid, members, run, experiment)

@@ -12,6 +12,7 @@ from leptonic_server.outputs import Outputs, Result
 from leptonic_server.progress import RunListener
 from leptonic_server.run_folder import open_run
 from leptonic_server.secure.coordinator import SecureCoordinator
+from leptonic_server.secure.kept import Nothing
 from leptonic_server.store import RunStore
 from leptonic_simulations.asynchronous.coordinator import AsynchronousCoordinator
 from leptonic_simulations.asynchronous.flights import Flights
@@ -89,7 +90,9 @@ def _coordinator(
         time.schedule if time else None,
         payloads,
     )
-    return SecureCoordinator(experiment, office=federation.office, expansion=expansion, **surroundings)
+    return SecureCoordinator(
+        experiment, office=federation.office, expansion=expansion, session=Nothing(), **surroundings
+    )
 
 
 def _asynchronous(

@@ -5,6 +5,7 @@ session's cohort. Work that was asked for in a session that came to nothing is a
 that session has given it up.
 """
 
+from dataclasses import dataclass
 from typing import Unpack
 
 from leptonic.errors import BelowThreshold, ProtocolError
@@ -26,6 +27,7 @@ from leptonic_server.coordinator import Coordinator, Phases, Surroundings
 from leptonic_server.judge import Asked
 from leptonic_server.secure.begun import Begun
 from leptonic_server.secure.given_up import AtWork, GivenUp
+from leptonic_server.secure.kept import KeptSession, Nothing
 from leptonic_server.secure.trips import Part, Trips
 from leptonic_server.state import RoundState
 from leptonic_server.store import ClientRecord, RoundRecord
@@ -35,14 +37,31 @@ __all__ = ["SecureCoordinator"]
 _SESSIONS = "secure sessions"
 
 
+@dataclass(frozen=True)
+class Ending:
+    """A session whose inputs are summed. clients: roster indices of its survivors."""
+
+    state: Agreeing | Unmasking
+    clients: list[int]
+
+
 class SecureCoordinator(Coordinator):
-    """A :class:`Coordinator` that sums securely. office: its key, and the roster. expansion: who expands masks."""
+    """A :class:`Coordinator` that sums securely.
+
+    office: its key, and the roster. expansion: who expands masks. session: what is kept of the session at work.
+    """
 
     def __init__(
-        self, experiment: Experiment, *, office: Office, expansion: Expansion, **surroundings: Unpack[Surroundings]
+        self,
+        experiment: Experiment,
+        *,
+        office: Office,
+        expansion: Expansion,
+        session: KeptSession | Nothing,
+        **surroundings: Unpack[Surroundings],
     ) -> None:
         super().__init__(experiment, **surroundings)
-        self._office, self._expansion = office, expansion
+        self._office, self._expansion, self._session = office, expansion, session
         self._settings = session_settings(experiment, self._pipeline)
         self._trips = Trips(self._exchange, self._members, deadline=self._deadline)
         self._given_up = GivenUp(office, self._exchange, self._members, deadline=self._deadline)
@@ -53,28 +72,57 @@ class SecureCoordinator(Coordinator):
         self, number: int, attempt: int, state: RoundState, failed: set[int], phases: Phases
     ) -> tuple[Asked, Mean | None]:
         """One attempt: a session from its opening to its sum. What goes wrong with it ends the attempt."""
-        with phases("plan"):
-            begun = self._session(number, attempt, failed)
-        self._listener.round_begins(number, attempt, len(begun.cohort))
         asked = Asked()
         try:
-            if not begun.introduced:
-                with phases("share"):
-                    self._end_and_begin(None, begun, asked)
-            asked.note(begun.records.values())
-            with phases("collect"):
-                agreeing = self._summed(begun, state, asked)
+            ending = self._interrupted(number, attempt, asked) or self._worked(
+                number, attempt, state, failed, asked, phases
+            )
             with phases("unmask"):
-                opened = self._opened(agreeing, begun, asked)
+                opened = self._opened(ending, number, asked)
         except ProtocolError as error:
-            self._given_up.give_up(number, attempt)
+            self._give_up(number, attempt)
             return _uncounted(asked, error), None
         with phases("aggregate"):
             total = Contribution(opened.words, opened.sums)
             self._pipeline.check(total, clients=len(opened.survivors))
             return asked, self._pipeline.decode(total)
 
-    def _session(self, number: int, attempt: int, failed: set[int]) -> Begun:
+    def _interrupted(self, number: int, attempt: int, asked: Asked) -> Ending | None:
+        """The end of the session that was at work when the coordinator stopped; given up if its sum was not whole."""
+        pending = self._session.pending(number, self._office)
+        if pending is None or self._given_up.knows(pending.at_work):
+            return None
+        self._given_up.work(pending.at_work)
+        if pending.ending is None:
+            self._give_up(number, attempt)
+            return None
+        self._listener.round_begins(number, attempt, len(pending.at_work.clients))
+        survivors = {each.client for each in pending.ending.closed.headers}
+        for index, name in pending.at_work.clients.items():
+            status = "counted" if name in survivors else "late"
+            asked.note([ClientRecord(index, status, "" if name in survivors else "before the coordinator came back")])
+        return Ending(pending.ending, asked.counted)
+
+    def _worked(
+        self, number: int, attempt: int, state: RoundState, failed: set[int], asked: Asked, phases: Phases
+    ) -> Ending:
+        """A session from its opening to its masked sum."""
+        with phases("plan"):
+            begun = self._prepared(number, attempt, failed)
+        self._listener.round_begins(number, attempt, len(begun.cohort))
+        if not begun.introduced:
+            with phases("share"):
+                self._end_and_begin(None, begun, asked)
+        asked.note(begun.records.values())
+        with phases("collect"):
+            agreeing = self._summed(begun, state, asked)
+        return Ending(agreeing, list(begun.clients(agreeing.survivors)))
+
+    def _give_up(self, number: int, attempt: int) -> None:
+        """Have the session at work given up."""
+        self._given_up.give_up(number, attempt)
+
+    def _prepared(self, number: int, attempt: int, failed: set[int]) -> Begun:
         """The session that was begun with the last one's end, or a new one."""
         begun, self._begun = self._begun, None
         if begun is not None and begun.number == number and begun.ready and not failed:
@@ -106,7 +154,9 @@ class SecureCoordinator(Coordinator):
             client: encoded(Work(summing.message(name, self._given_up.proofs(client)), self._transcript))
             for client, name in clients.items()
         }
-        self._given_up.work(AtWork(summing.cohort, summing.graph.bounds.abort_quorum, clients))
+        at_work = AtWork(summing.cohort, summing.graph.bounds.abort_quorum, clients)
+        self._session.work(begun.number, at_work)
+        self._given_up.work(at_work)
 
         def take(client: int, buffer: bytes | memoryview) -> None:
             view = memoryview(buffer)
@@ -129,25 +179,24 @@ class SecureCoordinator(Coordinator):
         )
         _absorb(asked, part)
         asked.note(part.records.values())
-        return summing.close()
+        agreeing = summing.close()
+        self._session.closed(agreeing.closed, agreeing.words, agreeing.sums)
+        return agreeing
 
-    def _opened(self, agreeing: Agreeing, begun: Begun, asked: Asked) -> OpenedSum:
+    def _opened(self, ending: Ending, number: int, asked: Asked) -> OpenedSum:
         """The trips that open the sum, and begin the next round's session."""
-        after = begun.number + 1
+        after = number + 1
         if after <= self._experiment.training.rounds:
             online = self._members.online()
             self._begun = self._begin(after, 1, choose(self._experiment, after, online, set()))
-        survivors = list(begun.clients(agreeing.survivors))
-        unmasking = self._end_and_begin((agreeing, survivors), self._begun, asked)
+        unmasking = self._end_and_begin(ending, self._begun, asked)
         assert unmasking is not None
         opened = unmasking.open(self._expansion, _hash_of(self._transcript))
         self._transcript = encoded(SignedRecord(opened.record, signed(self._office.key, opened.record)))
         self._given_up.opened()
         return opened
 
-    def _end_and_begin(
-        self, ending: tuple[Agreeing, list[int]] | None, begun: Begun | None, asked: Asked
-    ) -> Unmasking | None:
+    def _end_and_begin(self, ending: Ending | None, begun: Begun | None, asked: Asked) -> Unmasking | None:
         """Two trips: the survivors sign and release their shares, and those of the next session share theirs.
 
         Raises BelowThreshold if too few have signed; the next session has begun all the same.
@@ -157,19 +206,19 @@ class SecureCoordinator(Coordinator):
             "open",
             round_number=number,
             attempt=attempt,
-            closing=Part.of(*ending, message=ending[0].message) if ending else None,
+            closing=_agreement(ending),
             opening=begun.invitation() if begun else None,
         )
         unmasking, failure = None, None
         try:
-            unmasking = ending[0].close() if ending else None
+            unmasking = self._agreed(ending) if ending else None
         except BelowThreshold as error:
             failure = error
         second = self._trips.take(
             "share",
             round_number=number,
             attempt=attempt,
-            closing=_release(unmasking, ending[1]) if ending and unmasking else None,
+            closing=_release(unmasking, ending.clients) if ending and unmasking else None,
             opening=begun.introduction(first) if begun else None,
         )
         for trip in (first, second):
@@ -180,10 +229,26 @@ class SecureCoordinator(Coordinator):
             raise failure
         return unmasking
 
+    def _agreed(self, ending: Ending) -> Unmasking:
+        """What the quorum has agreed on. Raises BelowThreshold if there is none."""
+        if isinstance(ending.state, Unmasking):
+            return ending.state
+        unmasking = ending.state.close()
+        self._session.agreed(unmasking.signatures)
+        return unmasking
+
     def _commit(self, record: RoundRecord, state: RoundState, clients: list[ClientRecord]) -> None:
         """Commit a round with its transcript."""
         self._store.commit(record, self._kept(state), clients, transcript=self._transcript if record.round else b"")
+        self._session.over()
         self._listener.round_committed(record)
+
+
+def _agreement(ending: Ending | None) -> Part | None:
+    """The end of a session: its survivors, unless a quorum has signed them."""
+    if ending is None or isinstance(ending.state, Unmasking):
+        return None
+    return Part.of(ending.state, ending.clients, message=ending.state.message)
 
 
 def _release(unmasking: Unmasking, survivors: list[int]) -> Part:

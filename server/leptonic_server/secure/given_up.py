@@ -51,6 +51,10 @@ class GivenUp:
         for client in at_work.clients:
             self._asked.setdefault(client, set()).add(at_work.session)
 
+    def knows(self, at_work: AtWork) -> bool:
+        """Whether the session's work was asked for since the coordinator is here."""
+        return any(at_work.session in sessions for sessions in self._asked.values())
+
     def opened(self) -> None:
         """The last session came to its sum: nothing is left to be given up."""
         self._last, self._asked, self._certificates = None, {}, {}

@@ -42,7 +42,7 @@ class OpenedSum:
 
 
 class Unmasking:
-    """Gathers shares, then opens the sum."""
+    """Gathers shares, then opens the sum. signatures: the quorum's."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Unmasking:
         sums: NDArray[np.uint64],
         signatures: tuple[Signed, ...],
     ) -> None:
-        self.closed, self._words, self._sums, self._signatures = closed, words, sums, signatures
+        self.closed, self._words, self._sums, self.signatures = closed, words, sums, signatures
         self.message = encoded(Unmask(closed.graph.session, signatures))
         self._survivors = {each.client for each in closed.headers}
         self._dropped = sorted({each.client for each in closed.commitments} - self._survivors)
@@ -113,7 +113,7 @@ class Unmasking:
             survivors=self.closed.survivors,
             view=self.closed.view,
             context=self.closed.context,
-            signatures=self._signatures,
+            signatures=self.signatures,
             sum=digest,
             previous=previous,
         )
