@@ -80,6 +80,8 @@ class Node:
             self._on_event(f"drops a message: {type(error).__name__}: {error}")
         else:
             fleet.push(incoming, record, payload, dict(cut))
+            if reply.step == "train" and reply.status == "done":
+                self._on_event(f"round {reply.round}: its update has left ({len(answer):,} bytes)")
         fleet.confirm(incoming)
 
     def _respond(self, fleet: Fleet, incoming: Incoming) -> tuple[Reply, bytes]:

@@ -15,6 +15,7 @@ from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.expansion import Expansion
 from leptonic.secagg.messages import Open, SessionSettings, SignedRecord, Train
 from leptonic.secagg.standing import Standing
+from leptonic.secagg.terms import PHASE_TRAIN
 from leptonic.secagg.trips import Trip, Work
 
 __all__ = ["Party"]
@@ -41,6 +42,7 @@ class Party:
         self._ending: ClientSession | None = None
         self._beginning: ClientSession | None = None
         self._opened = b""
+        self._has_record = False
 
     def open(self, content: bytes) -> tuple[bytes, str]:
         """Sign the survivors of the session that ends, and advertise keys for the one that begins.
@@ -74,7 +76,7 @@ class Party:
     def _check_record(self, named: bytes, content: bytes) -> None:
         """The record that the session goes on from: the coordinator's, and of the survivors that this client signed."""
         if not content:
-            if named != bytes(32):
+            if named != bytes(32) or self._has_record:
                 raise InconsistentCohort("the session goes on from a record that is not shown")
             return
         shown = decoded(SignedRecord, content)
@@ -84,6 +86,7 @@ class Party:
         self._standing.check_coordinator(shown.signature, record)
         ended = self._ending.state if self._ending else None
         agreement = ended.agreement if isinstance(ended, Agreed | Unmasked) else None
+        self._has_record = True
         signed = agreement is not None and agreement.session == record.survivors.session
         if agreement is not None and signed and agreement.survivors != hashed(record.survivors):
             raise InconsistentCohort("the last round's record names other survivors than this client has signed")
@@ -92,7 +95,7 @@ class Party:
         if self._standing.roster.content.expires <= self._now():
             raise ReplayedSession("the roster has expired: ask the authority for a new one")
         opening = decoded(Open, content)
-        if (opening.run, opening.experiment, opening.settings) != self._terms:
+        if (opening.run, opening.experiment, opening.settings) != self._terms or opening.phase != PHASE_TRAIN:
             raise InconsistentCohort("the session is opened with other settings than the experiment's")
         if self._beginning is None or self._opened != content:
             self._beginning, self._opened = ClientSession(self._standing, content), content

@@ -8,7 +8,7 @@ on disk too, since training again would release fresh noise. What an experiment 
 import hashlib
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,11 @@ from leptonic_client.training import LocalTrainer
 
 __all__ = ["Responder"]
 
+_TRIPS: Mapping[str, str] = {
+    "open": "advertises keys, and signs the last round's survivors",
+    "share": "shares its secrets, and releases shares of the last round's",
+    "abort": "gives its session up",
+}
 SESSION_BYTES = 32
 """Bytes of a session's name."""
 
@@ -165,8 +170,7 @@ class Responder:
                 answer, detail = party.share(own)
             case _:
                 answer = party.abort(content)
-        if detail:
-            self._on_event(f"round {request.round}: {request.step}: {detail}")
+        self._on_event(f"round {request.round}: {_TRIPS[request.step]}" + (f", but {detail}" if detail else ""))
         return reply_to(request, "done", detail=detail), answer
 
     def _masked(self, request: Request, content: bytes, own: bytes) -> tuple[Reply, bytes]:

@@ -24,7 +24,7 @@ from leptonic_simulations.scenario.liars import attack_of
 from leptonic_simulations.scenario.lies import needs_the_honest
 from leptonic_simulations.scenario.omniscient import OmniscientEngine
 from leptonic_simulations.scenario.time import ScenarioTime
-from leptonic_simulations.secure import SecureEngine, SimulatedFederation
+from leptonic_simulations.secure import SecureEngine, SimulatedFederation, federation_seed
 from leptonic_simulations.sums import sums_securely
 
 __all__ = ["simulate"]
@@ -76,7 +76,9 @@ def _coordinator(
     )
     if not sums_securely(experiment):
         return Coordinator(experiment, **surroundings)
-    federation = SimulatedFederation(experiment, everyone)
+    federation = SimulatedFederation(
+        experiment, everyone, federation_seed(store.folder / "clients" / "federation.seed")
+    )
     surroundings["grid"] = InProcessGrid(
         SecureEngine(
             engine,

@@ -1,19 +1,25 @@
 """Secure aggregation in a simulation, for real: every client has its keys and masks what leaves it.
 
-An engine around the one that trains: it answers the trips by itself, and masks what the clients' work gave. Keys live
-as long as the process; a resumed simulation is a federation with a new roster.
+An engine around the one that trains: it answers the trips by itself, and masks what the clients' work gave. Keys are
+derived from a secret in the run's folder, so that a resumed simulation is the same federation.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from leptonic.errors import LeptonicError, RunError
 from leptonic.experiment import Experiment
+from leptonic.files import write_atomic
 from leptonic.pipeline import Pipeline
-from leptonic.secagg.binding import verified
+from leptonic.secagg.binding import derived_key, verified
+from leptonic.secagg.encoding import Id, Name
 from leptonic.secagg.expansion import Expansion
 from leptonic.secagg.long_digest import LongDigest, long_digest
 from leptonic.secagg.roster import Roster, RosterContent, RosterEntry
@@ -27,7 +33,7 @@ from leptonic_client.party import Party
 from leptonic_simulations.grid import Engine
 from leptonic_simulations.members import Everyone
 
-__all__ = ["SecureEngine", "SimulatedFederation"]
+__all__ = ["SecureEngine", "SimulatedFederation", "federation_seed"]
 
 MOST_CLIENTS = 20_000
 """Clients of whom each gets a key."""
@@ -35,6 +41,25 @@ AHEAD = 2
 """Clients whose inputs are masked while an earlier one is taken."""
 NEVER = 2**62
 """Seconds since 1970 at which a simulated roster expires."""
+
+
+@dataclass(frozen=True)
+class _SimulatedKey:
+    TAG: ClassVar[str] = "simulated key"
+    kind: Name
+    name: Id
+
+
+def _key(seed: bytes, kind: str, name: bytes) -> Ed25519PrivateKey:
+    secret = derived_key(seed, _SimulatedKey(kind.encode(), name), session=b"")
+    return Ed25519PrivateKey.from_private_bytes(secret)
+
+
+def federation_seed(path: Path) -> bytes:
+    """The secret of a run's simulated federation; made if there is none."""
+    if not path.exists():
+        write_atomic(path, os.urandom(32), private=True)
+    return path.read_bytes()
 
 
 class Remembered:
@@ -56,9 +81,12 @@ class Remembered:
 
 
 class SimulatedFederation:
-    """Keys for everybody, a roster that an authority has signed, and the coordinator's office."""
+    """Keys for everybody, a roster that an authority has signed, and the coordinator's office.
 
-    def __init__(self, experiment: Experiment, members: Everyone) -> None:
+    seed: 32 secret bytes from which all keys are derived, so that a resumed run is the same federation.
+    """
+
+    def __init__(self, experiment: Experiment, members: Everyone, seed: bytes) -> None:
         if len(members) > MOST_CLIENTS:
             raise RunError(
                 f"secure aggregation is simulated for {MOST_CLIENTS} clients at most, each with keys of its own, and "
@@ -69,8 +97,9 @@ class SimulatedFederation:
         self.verify = Remembered()
         # Simulated owners agree to what the experiment says.
         self._policy = Policy(survivors=2, colluders=min(secure.colluding(invited), invited), curious=True)
-        self._keys = {members.name(client).encode(): Ed25519PrivateKey.generate() for client in members}
-        coordinator, authority = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+        names = (members.name(client).encode() for client in members)
+        self._keys = {name: _key(seed, "client", name) for name in names}
+        coordinator, authority = _key(seed, "office", b"coordinator"), _key(seed, "office", b"authority")
         content = RosterContent(
             federation=experiment.name.encode(),
             version=1,

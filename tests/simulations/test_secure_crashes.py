@@ -63,7 +63,7 @@ class Deployment:
         self.opened: list[tuple[int, tuple[bytes, ...], bytes]] = []
         clients = SimulatedClients(made, folder / "clients", FederatedData.of(made))
         self._clients, self._everyone, self._payloads = clients, Everyone(CLIENTS), MemoryPayloads()
-        self._federation = SimulatedFederation(made, self._everyone)
+        self._federation = SimulatedFederation(made, self._everyone, bytes(32))
         secure = SecureEngine(
             SequentialEngine(clients),
             self._federation,

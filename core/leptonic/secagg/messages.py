@@ -255,7 +255,7 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """5. Everything that every client of a session was sent to work on. payload: SHA-256 of the model and the rest."""
+    """5. Everything that every client of a session was sent to work on. payload: long digest of all."""
 
     TAG: ClassVar[str] = "context"
     opening: Digest
@@ -275,7 +275,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """5. What was asked for in a run, whatever the session: it is answered once. model: SHA-256 of its parameters."""
+    """5. What was asked for in a run, whatever the session: it is answered once. model: its long digest."""
 
     TAG: ClassVar[str] = "query"
     run: Name
@@ -381,7 +381,7 @@ class SharesReleased:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """9. What became of a session. survivors: hash of the list. sum: SHA-256 of the opened sum's bytes."""
+    """9. What became of a session. survivors: hash of the list. sum: long digest of the opened sum."""
 
     TAG: ClassVar[str] = "record"
     opening: Open

@@ -64,9 +64,9 @@ def recovered(shares: Mapping[int, bytes], threshold: int, fits: Callable[[bytes
         return _secret(secret), set(shares.keys() - values.keys())
     # Some are false, perhaps of the first: errors of theirs may cancel in the secret, and blame the others.
     decoded = decode(values, threshold)
-    if decoded is None and fitting:
-        return _secret(secret), set()
     if decoded is None or decoded[0] >> 256 or not fits(_secret(decoded[0])):
+        if fitting:
+            return _secret(secret), set()
         raise BadShare(f"{len(shares)} shares, of which {threshold} do not give the secret that was committed to")
     powers = [0] * len(decoded)
     return _secret(decoded[0]), {place for place in shares if values.get(place) != value_at(place, decoded, powers)}

@@ -17,6 +17,8 @@ from leptonic.secagg.roster import Roster
 __all__ = ["Journal", "MemoryJournal", "Policy", "Standing", "replayed_answer", "replayed_close", "replayed_number"]
 
 
+MOST_WORDS = 2**36
+"""Words that one mask has."""
 PHASES = (0, 1)
 """What is done in a round: training, evaluation."""
 
@@ -58,7 +60,7 @@ class Policy:
     """The owner's conditions, from the node's own file.
 
     survivors: fewest in a sum. threshold: fewest that can open a secret. colluders: fewest that must be assumed, None
-    for a third of a cohort, or a tenth of more than 128. curious: whether a coordinator may be assumed not to lie.
+    for a third of those invited, or a tenth of more than 128. curious: whether a coordinator may be assumed not to lie.
     peers: who must be in every sum.
     """
 
@@ -75,7 +77,7 @@ class Policy:
 
     def check_bounds(self, bounds: Bounds, settings: SessionSettings) -> None:
         """Raise PolicyRefused for a cohort that is too small for the owner, or too trusting."""
-        least = default_colluders(bounds.clients) if self.colluders is None else self.colluders
+        least = default_colluders(settings.invited) if self.colluders is None else self.colluders
         if settings.colluders < least:
             raise PolicyRefused(
                 f"the session assumes {settings.colluders} colluders, this node's file {least} at least"
@@ -138,6 +140,8 @@ class Standing:
         self.policy.check_settings(opening.settings)
         if opening.phase not in PHASES:
             raise InconsistentCohort(f"a session of phase {opening.phase}, which nobody knows")
+        if opening.serial >= 2**63 or opening.settings.words > MOST_WORDS:
+            raise InconsistentCohort("a session's number, or its vector, is longer than there can be")
         if not 8 <= opening.settings.bits <= 32:
             raise InconsistentCohort(f"masked words of {opening.settings.bits} bits: they have 8 to 32")
         self.journal.open(opening.run, opening.serial)

@@ -8,7 +8,7 @@ that session has given it up.
 from dataclasses import dataclass
 from typing import Unpack
 
-from leptonic.errors import BelowThreshold, ProtocolError
+from leptonic.errors import BelowThreshold, ProtocolError, RunError
 from leptonic.experiment import Experiment
 from leptonic.pipeline import Contribution
 from leptonic.secagg.binding import hashed, signed
@@ -80,27 +80,30 @@ class SecureCoordinator(Coordinator):
             with phases("unmask"):
                 opened = self._opened(ending, number, asked)
         except ProtocolError as error:
-            self._give_up(number, attempt)
             return _uncounted(asked, error), None
         with phases("aggregate"):
-            total = Contribution(opened.words, opened.sums)
-            self._pipeline.check(total, clients=len(opened.survivors))
-            return asked, self._pipeline.decode(total)
+            return asked, self._mean(number, opened)
 
     def _interrupted(self, number: int, attempt: int, asked: Asked) -> Ending | None:
-        """The end of the session that was at work when the coordinator stopped; given up if its sum was not whole."""
+        """The end of a session whose sum was closed and not opened, in this life of the coordinator or the last.
+
+        None if there is none, or once its cohort has given it up, which is asked for when its end has failed before.
+        """
         pending = self._session.pending(number, self._office)
-        if pending is None or self._given_up.knows(pending.at_work):
+        if pending is None:
             return None
+        self._wait_for_members()
+        failed_before = self._given_up.knows(pending.at_work)
         self._given_up.work(pending.at_work)
-        if pending.ending is None:
-            self._give_up(number, attempt)
+        if failed_before and isinstance(pending.ending, Agreeing):
+            self._given_up.give_up(number, attempt)
+        if pending.ending is None or self._given_up.is_over(pending.at_work):
             return None
         self._listener.round_begins(number, attempt, len(pending.at_work.clients))
         survivors = {each.client for each in pending.ending.closed.headers}
         for index, name in pending.at_work.clients.items():
-            status = "counted" if name in survivors else "late"
-            asked.note([ClientRecord(index, status, "" if name in survivors else "before the coordinator came back")])
+            status, why = ("counted", "") if name in survivors else ("late", "before its session was closed")
+            asked.note([ClientRecord(index, status, why)])
         return Ending(pending.ending, asked.counted)
 
     def _worked(
@@ -109,6 +112,7 @@ class SecureCoordinator(Coordinator):
         """A session from its opening to its masked sum."""
         with phases("plan"):
             begun = self._prepared(number, attempt, failed)
+            self._given_up.give_up(number, attempt)
         self._listener.round_begins(number, attempt, len(begun.cohort))
         if not begun.introduced:
             with phases("share"):
@@ -118,9 +122,17 @@ class SecureCoordinator(Coordinator):
             agreeing = self._summed(begun, state, asked)
         return Ending(agreeing, list(begun.clients(agreeing.survivors)))
 
-    def _give_up(self, number: int, attempt: int) -> None:
-        """Have the session at work given up."""
-        self._given_up.give_up(number, attempt)
+    def _mean(self, number: int, opened: OpenedSum) -> Mean:
+        """The mean of an opened sum. Raises RunError if it cannot be one: nobody can tell who has lied."""
+        total = Contribution(opened.words, opened.sums)
+        try:
+            self._pipeline.check(total, clients=len(opened.survivors))
+            return self._pipeline.decode(total)
+        except ProtocolError as error:
+            raise RunError(
+                f"round {number}: the sum of {len(opened.survivors)} clients was opened and cannot be right ({error}): "
+                "one of them has lied about its weight or its update, and secure aggregation hides which"
+            ) from None
 
     def _prepared(self, number: int, attempt: int, failed: set[int]) -> Begun:
         """The session that was begun with the last one's end, or a new one."""
@@ -154,7 +166,8 @@ class SecureCoordinator(Coordinator):
             client: encoded(Work(summing.message(name, self._given_up.proofs(client)), self._transcript))
             for client, name in clients.items()
         }
-        at_work = AtWork(summing.cohort, summing.graph.bounds.abort_quorum, clients)
+        cohort = begun.clients(summing.graph.clients)
+        at_work = AtWork(summing.cohort, summing.graph.bounds.abort_quorum, cohort)
         self._session.work(begun.number, at_work)
         self._given_up.work(at_work)
 

@@ -24,7 +24,7 @@ ANSWER_LIMIT = 256
 
 @dataclass(frozen=True)
 class AtWork:
-    """A session whose work was asked for. quorum: that can give it up. clients: the id of each index that was asked."""
+    """A session whose work was asked for. quorum: that can give it up. clients: its cohort's ids, by roster index."""
 
     cohort: CohortList
     quorum: int
@@ -41,13 +41,13 @@ class GivenUp:
 
     def __init__(self, office: Office, exchange: Exchange, members: Members, *, deadline: float) -> None:
         self._office, self._exchange, self._members, self._deadline = office, exchange, members, deadline
-        self._last: AtWork | None = None
+        self._at_work: dict[bytes, AtWork] = {}
         self._asked: dict[int, set[bytes]] = {}
         self._certificates: dict[bytes, AbortCertificate] = {}
 
     def work(self, at_work: AtWork) -> None:
         """The work of this session is about to be asked for."""
-        self._last = at_work
+        self._at_work[at_work.session] = at_work
         for client in at_work.clients:
             self._asked.setdefault(client, set()).add(at_work.session)
 
@@ -55,9 +55,13 @@ class GivenUp:
         """Whether the session's work was asked for since the coordinator is here."""
         return any(at_work.session in sessions for sessions in self._asked.values())
 
+    def is_over(self, at_work: AtWork) -> bool:
+        """Whether the session was given up."""
+        return at_work.session in self._certificates
+
     def opened(self) -> None:
         """The last session came to its sum: nothing is left to be given up."""
-        self._last, self._asked, self._certificates = None, {}, {}
+        self._at_work, self._asked, self._certificates = {}, {}, {}
 
     def proofs(self, client: int) -> bytes:
         """The proofs that sessions were given up in which this client was asked; nothing where it was in none."""
@@ -65,10 +69,12 @@ class GivenUp:
         return encoded(Proofs(tuple(self._certificates[session] for session in given_up))) if given_up else b""
 
     def give_up(self, round_number: int, attempt: int) -> None:
-        """Have the last session given up, if its work was asked for; who has signed its survivors will not."""
-        at_work, self._last = self._last, None
-        if at_work is None:
-            return
+        """Have the sessions at work given up that are not yet; who has signed their survivors will not."""
+        for session, at_work in self._at_work.items():
+            if session not in self._certificates:
+                self._ask(at_work, round_number, attempt)
+
+    def _ask(self, at_work: AtWork, round_number: int, attempt: int) -> None:
         words: dict[bytes, Signed] = {}
         names = ids(self._members, at_work.clients)
 

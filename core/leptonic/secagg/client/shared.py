@@ -52,8 +52,8 @@ class Shared:
     def train(self, content: bytes, *, model: bytes, payload: bytes) -> Ready:
         """Check who takes part and what for; then the work may begin.
 
-        content: a :class:`Train`. model: SHA-256 of the parameters that are worked on, in their one encoding. payload:
-        SHA-256 of all that everybody is sent, the parameters among it. Raises BadSignature, BadShare,
+        content: a :class:`Train`. model: long digest of the parameters that are worked on, in their one encoding.
+        payload: that of all that everybody is sent, the parameters among it. Raises BadSignature, BadShare,
         BelowThreshold, InconsistentCohort, ReplayedSession, DecodeError.
         """
         self._once.use()
@@ -86,6 +86,7 @@ class Shared:
             raise InconsistentCohort("those who shared are not of the cohort, or not this client as it did")
         if len(named) < bounds.survivors:
             raise BelowThreshold(f"{len(named)} have shared, and {bounds.survivors} are needed")
+        self.standing.policy.check_survivors(named)
         neighbours = tuple(other for other in self.graph.neighbours(me) if other in named)
         if not bounds.complete and len(neighbours) < bounds.threshold:
             raise BelowThreshold(f"{len(neighbours)} neighbours have shared, and {bounds.threshold} are needed")

@@ -72,7 +72,7 @@ class Sharing:
         return self._committed.keys()
 
     def close(self, payload: bytes, record: bytes) -> Summing:
-        """Fix who has shared. payload: SHA-256 of what is worked on. record: hash of the last round's record.
+        """Fix who has shared. payload: long digest of what is worked on. record: hash of the last round's record.
 
         Raises BelowThreshold if too few have shared.
         """

@@ -94,6 +94,7 @@ class Unmasking:
 
         Raises BelowThreshold where shares are missing, BadShare where too many are false.
         """
+        self._once.check()
         suspects: set[tuple[bytes, bytes]] = set()
         masks = [*self._seed_masks(suspects), *self._pair_masks(suspects)]
         self._once.use()

@@ -1,0 +1,53 @@
+"""The hash of long content, against one made by hand."""
+
+import hashlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leptonic.secagg import long_digest as module
+from leptonic.secagg.long_digest import LongDigest, long_digest
+
+
+def by_hand(*parts: bytes) -> bytes:
+    content = b"leptonic-secagg/1/pieces\x00"
+    content += b"".join(len(part).to_bytes(8, "little") for part in parts)
+    for part in parts:
+        for start in range(0, len(part), 2**20):
+            piece = part[start : start + 2**20]
+            content += hashlib.blake2b(piece, digest_size=32, person=b"leptonic-secagg1").digest()
+    return hashlib.sha256(content).digest()
+
+
+@pytest.mark.parametrize("length", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 5 * 2**20 + 123])
+def test_it_is_a_hash_of_hashes_of_pieces(length: int) -> None:
+    content = bytes(range(256)) * (length // 256 + 1)
+    assert long_digest(content[:length]) == by_hand(content[:length])
+    assert long_digest(memoryview(content)[:length], b"sums") == by_hand(content[:length], b"sums")
+
+
+@given(parts=st.lists(st.binary(max_size=40), max_size=4), others=st.lists(st.binary(max_size=40), max_size=4))
+@settings(max_examples=200)
+def test_other_parts_have_another_hash(parts: list[bytes], others: list[bytes]) -> None:
+    assert (long_digest(*parts) == long_digest(*others)) == (parts == others)
+
+
+def test_where_a_part_ends_counts() -> None:
+    assert long_digest(b"ab", b"c") != long_digest(b"a", b"bc") != long_digest(b"abc")
+
+
+def test_what_it_was_told_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    digest, content = LongDigest(), bytearray(b"content and more")
+    digest.know(content, b"told")
+    other = bytearray(content)
+    assert digest(memoryview(other)[:7]) == long_digest(b"content")
+    monkeypatch.setattr(module, "long_digest", None)
+    assert digest(memoryview(content)[:7]) == b"told"
+
+
+def test_it_forgets_what_it_was_asked_for() -> None:
+    digest, content = LongDigest(), bytearray(b"content")
+    digest.know(content, b"told")
+    assert digest(memoryview(content)) == b"told"
+    assert digest(memoryview(content)) == long_digest(b"content")
