@@ -21,13 +21,17 @@ def block(name: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_server_and_three_clients_by_copy_and_paste(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "port", "file"),
+    [("deploy", "8080", "three_clients.toml"), ("secure", "8090", "three_clients_secure.toml")],
+)
+def test_server_and_three_clients_by_copy_and_paste(tmp_path: Path, name: str, port: str, file: str) -> None:
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     command = tmp_path / "bin" / "leptonic"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{LEPTONIC[0]}" -c "{LEPTONIC[2]}" "$@"\n')
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
-    script = block("deploy").replace("8080", str(free_port()))
+    script = block(name).replace(port, str(free_port()))
     environment = {**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
@@ -41,7 +45,7 @@ def test_server_and_three_clients_by_copy_and_paste(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     deployed = re.search(r"^model +([0-9a-f]{16})", done.stdout, re.MULTILINE)
     assert deployed, done.stdout + done.stderr
-    experiment = (ROOT / "experiments" / "three_clients.toml").read_text()
+    experiment = (ROOT / "experiments" / file).read_text()
     with federation(tmp_path, experiment) as made:
         simulated = made.simulate()
     assert simulated["model_sha256"].startswith(deployed.group(1))
