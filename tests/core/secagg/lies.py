@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.core.secagg.parties import COORDINATOR, Answer, Play, Step, key_of
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from tests.core.secagg.members import COORDINATOR, key_of, name_of
+from tests.core.secagg.parties import Answer, Cast, Play, Step, assert_exact
 
 from leptonic.errors import LeptonicError, ReplayedSession
 from leptonic.secagg.binding import hashed, signed
@@ -35,9 +37,10 @@ from leptonic.secagg.messages import (
     Train,
     Unmask,
 )
-from leptonic.secagg.sealing import Box, agreed, sealed
+from leptonic.secagg.sealing import Box, sealed
 from leptonic.secagg.shamir import split
 
+LIAR, GONE = name_of(1), name_of(4)
 MessageT = TypeVar("MessageT")
 
 
@@ -114,7 +117,7 @@ def work(play: Play, receiver: bytes, sharers: Mapping[bytes, SignedCommitment],
         commitments=_ascending(sharers.values()),
         boxes=tuple(box for box in honest.boxes if box.client in sharers),
         record=honest.record,
-        certificate=honest.certificate,
+        proofs=honest.proofs,
     )
     return encoded(replace(train, **changes))
 
@@ -160,12 +163,10 @@ def dealt(play: Play, name: bytes, alter: Callable[[bytes, tuple[bytes, bytes]],
     others = graph.neighbours(name)
     places = [graph.place(other) for other in others]
     both = zip(*(split(secret, places, graph.bounds.threshold) for secret in (bytes(opened._masks), seed)), strict=True)
-    boxes = []
+    own, boxes = X25519PrivateKey.from_private_bytes(bytes(opened._channel)), []
     for other, place, shares in zip(others, places, both, strict=True):
-        secret = agreed(opened._channel, advertised(play)[other].advertisement.channel, other)
-        boxes.append(
-            SealedBox(other, sealed(secret, Box(graph.session, name, other, place), alter(other, shares)))
-        )
+        secret = own.exchange(X25519PublicKey.from_public_bytes(advertised(play)[other].advertisement.channel))
+        boxes.append(SealedBox(other, sealed(secret, Box(graph.session, name, other, place), alter(other, shares))))
     commitment = Commitment(
         session=graph.session,
         client=name,
@@ -178,8 +179,8 @@ def dealt(play: Play, name: bytes, alter: Callable[[bytes, tuple[bytes, bytes]],
 
 def assert_refused(play: Play, step: Step, name: bytes, lie: bytes, error: type[LeptonicError]) -> str:
     """A real client refuses a lie by this very error, and says nothing more in the session. Returns its words."""
-    client, session = play.cast.clients[name], play.sessions[name]
-    honest, state, notes = play.message(step, name), session.state, list(client.journal.notes)
+    client, honest = play.cast.clients[name], play.message(step, name)
+    notes, state = list(client.journal.notes), play.sessions[name].state
     assert lie != honest
     with pytest.raises(LeptonicError) as refusal:
         play.ask(step, name, lie)
@@ -190,10 +191,33 @@ def assert_refused(play: Play, step: Step, name: bytes, lie: bytes, error: type[
         if later > step:
             with pytest.raises(ReplayedSession):
                 play.ask(later, name, b"")
-    assert session.state is state
+    assert play.sessions[name].state in (None, state)
     assert client.journal.notes == notes
     assert not any(name in play.answers[later] for later in Step if later >= step)
     return str(refusal.value)
+
+
+def assert_not_taken(step: Step, lie: Callable[[Play], Answer], error: type[LeptonicError]) -> None:
+    """The coordinator refuses a lie of ``LIAR`` by this very error; with its honest answer the sum is exact."""
+    cast = Cast(5)
+    play = cast.play().until(step, {GONE: Step.MASK})
+    for name in play.present:
+        play.ask(step, name)
+    told = lie(play)
+    with pytest.raises(LeptonicError) as refusal:
+        play.take(step, LIAR, told)
+    assert refusal.type is error, f"{refusal.type.__name__}: {refusal.value}"
+    play.present = [name for name in play.present if (name, step) != (GONE, Step.MASK)]
+    for name in play.present:
+        play.take(step, name, play.answers[step][name])
+    with pytest.raises(ReplayedSession):
+        play.take(step, LIAR, play.answers[step][LIAR])
+    play.close(step)
+    for later in Step:
+        if later > step:
+            play.step(later, [GONE] if later is Step.MASK else [])
+    assert_exact(cast, play.result, set(cast.names) - {GONE})
+    assert play.result.suspects == frozenset()
 
 
 def _ascending(elements: Collection[Any]) -> tuple[Any, ...]:

@@ -1,34 +1,39 @@
-"""A federation in memory: real clients, a real coordinator, and a way to put lies between them.
+"""Sessions in memory: real clients, a real coordinator, and a way to put lies between them.
 
 A :class:`Cast` is who takes part, and outlives its sessions. A :class:`Play` is one session of it, taken step by step;
 ``lie`` may replace what the coordinator says to a client before the client sees it.
 """
 
-import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from functools import cache
 from typing import Any
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from numpy.typing import NDArray
+from tests.core.secagg.members import (
+    COORDINATOR,
+    FEDERATION,
+    Client,
+    Update,
+    digest,
+    name_of,
+    remembering,
+    roster_of,
+)
 
-from leptonic.secagg.binding import Verifier, verified
-from leptonic.secagg.client.session import ClientSession, aborted
-from leptonic.secagg.encoding import encoded
+from leptonic.secagg.binding import Verifier
+from leptonic.secagg.client.session import ClientSession
 from leptonic.secagg.expansion import Here
 from leptonic.secagg.messages import AbortCertificate, Open, SessionSettings, Signed
-from leptonic.secagg.roster import Roster, RosterContent, RosterEntry
 from leptonic.secagg.server.agreeing import Agreeing
-from leptonic.secagg.server.inviting import Inviting, Office
+from leptonic.secagg.server.inviting import Inviting
+from leptonic.secagg.server.office import Office
 from leptonic.secagg.server.sharing import Sharing
 from leptonic.secagg.server.summing import Summing
 from leptonic.secagg.server.unmasking import OpenedSum, Unmasking
-from leptonic.secagg.standing import MemoryJournal, Policy, Standing
+from leptonic.secagg.standing import Policy
 
-FEDERATION, RUN = b"clinics", b"run"
+RUN = b"run"
 FIRST_RECORD = bytes(32)
 
 
@@ -42,101 +47,12 @@ class Step(IntEnum):
     UNMASK = 5
 
 
-def digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
-
-
-def name_of(number: int) -> bytes:
-    return b"client-%04d" % number
-
-
-@cache
-def key_of(name: bytes) -> Ed25519PrivateKey:
-    """A signing key, always the same."""
-    return Ed25519PrivateKey.from_private_bytes(digest(name))
-
-
-AUTHORITY, COORDINATOR = key_of(b"authority"), key_of(b"coordinator")
-
-
-def public(key: Ed25519PrivateKey) -> bytes:
-    return key.public_key().public_bytes_raw()
-
-
-@cache
-def roster_of(size: int, version: int = 1) -> Roster:
-    entries = tuple(RosterEntry(name_of(number), public(key_of(name_of(number)))) for number in range(size))
-    return Roster.sign(RosterContent(FEDERATION, version, 2**40, public(COORDINATOR), entries), AUTHORITY)
-
-
-def remembering() -> Verifier:
-    """A verifier that checks each signature once."""
-    seen: set[tuple[bytes, bytes, bytes]] = set()
-
-    def verify(key: bytes, signature: bytes, statement: bytes, who: bytes) -> None:
-        if (key, signature, statement) not in seen:
-            verified(key, signature, statement, who)
-            seen.add((key, signature, statement))
-
-    return verify
-
-
-class Diary(MemoryJournal):
-    """A journal that shows what it was made to note."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: list[tuple[Any, ...]] = []
-
-    def open(self, *details: Any) -> None:
-        super().open(*details)
-        self.notes.append(("open", *details))
-
-    def enter(self, *details: Any) -> None:
-        super().enter(*details)
-        self.notes.append(("enter", *details))
-
-    def answer(self, *details: Any) -> None:
-        super().answer(*details)
-        self.notes.append(("answer", *details))
-
-    def agree(self, *details: Any) -> None:
-        super().agree(*details)
-        self.notes.append(("agree", *details))
-
-    def abort(self, *details: Any) -> None:
-        super().abort(*details)
-        self.notes.append(("abort", *details))
-
-
 @dataclass(frozen=True)
 class Answer:
     """What a client sends back. masked: the masked input beside its header."""
 
     content: bytes
     masked: bytes = b""
-
-
-@dataclass(frozen=True)
-class Update:
-    """words: (d,) int64, small enough that all clients' fit a sum. sums: (m,) int64."""
-
-    words: NDArray[np.int64]
-    sums: NDArray[np.int64]
-
-    def encoded(self) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
-        return self.words.astype(np.int32).view(np.uint32), self.sums.astype(np.uint64)
-
-
-class Client:
-    """A real client. Its journal outlives its process, its sessions do not."""
-
-    def __init__(self, name: bytes, roster: Roster, policy: Policy, update: Update, verify: Verifier) -> None:
-        self.name, self.journal, self.update = name, Diary(), update
-        self.standing = Standing(name, key_of(name), roster, self.journal, policy, verify)
-
-    def abort(self, session: bytes) -> bytes:
-        return aborted(self.standing, session)
 
 
 class Cast:
@@ -158,10 +74,11 @@ class Cast:
         seed: int = 1,
     ) -> None:
         self.settings = SessionSettings(words, sums, bits, size, lying, colluders, neighbours, dropping, minimum=0)
-        self.roster, self.attempts, verify = roster_of(size), 0, verify or remembering()
+        self.roster, self.serial, verify = roster_of(size), 0, verify or remembering()
+        policy = policy or Policy(colluders=colluders, curious=not lying)
         draws, bound = np.random.default_rng(seed), (2 ** (bits - 1) - 1) // size
         self.clients = {
-            name: Client(name, self.roster, policy or Policy(), update, verify)
+            name: Client(name, self.roster, policy, update, verify)
             for name in map(name_of, range(size))
             for update in [
                 Update(draws.integers(-bound, bound, words, endpoint=True), draws.integers(-(2**40), 2**40, sums))
@@ -173,23 +90,23 @@ class Cast:
         return tuple(self.clients)
 
     def opening(self, *, settings: SessionSettings | None = None, **changes: Any) -> Open:
-        """The next attempt's."""
-        self.attempts += 1
+        """The next session's."""
+        self.serial += 1
         opening = Open(
             federation=FEDERATION,
             run=RUN,
             round=1,
             phase=0,
-            attempt=self.attempts,
+            serial=self.serial,
             experiment=digest(b"experiment"),
             roster=self.roster.hash,
             settings=settings or self.settings,
         )
         return replace(opening, **changes)
 
-    def play(self, payload: bytes = b"model", certificate: bytes = b"", **changes: Any) -> "Play":
-        """The next session, on this payload."""
-        return Play(self, self.opening(**changes), digest(payload), certificate)
+    def play(self, model: bytes = b"model", proofs: bytes = b"", **changes: Any) -> "Play":
+        """The next session, on this model."""
+        return Play(self, self.opening(**changes), digest(model), proofs)
 
     def clear_sum(self, survivors: Collection[bytes]) -> tuple[list[int], list[int]]:
         """What the survivors' updates add up to, in the clear."""
@@ -198,14 +115,16 @@ class Cast:
         return np.asarray(words).tolist(), np.asarray(sums).tolist()
 
 
+_STATES = {Step.ADVERTISE: "inviting", Step.SHARE: "sharing", Step.AGREE: "agreeing", Step.UNMASK: "unmasking"}
 Lie = Callable[[Step, bytes, bytes], bytes]
 
 
 class Play:
     """One session. present: who has not vanished. answers: what each client has answered."""
 
-    def __init__(self, cast: Cast, opening: Open, payload: bytes, certificate: bytes) -> None:
-        self.cast, self.opening, self.payload, self.certificate = cast, opening, payload, certificate
+    def __init__(self, cast: Cast, opening: Open, model: bytes, proofs: bytes) -> None:
+        self.cast, self.opening, self.model, self.proofs = cast, opening, model, proofs
+        self.payload = digest(model + b"and the rest")
         self.inviting = Inviting(Office(COORDINATOR, cast.roster, verify=remembering()), opening)
         self.sharing: Sharing
         self.summing: Summing
@@ -229,7 +148,7 @@ class Play:
             case Step.SHARE:
                 return self.sharing.message(name)
             case Step.MASK:
-                return self.summing.message(name, self.certificate)
+                return self.summing.message(name, self.proofs)
             case Step.AGREE:
                 return self.agreeing.message(name)
             case Step.UNMASK:
@@ -250,10 +169,10 @@ class Play:
         answer = {Step.SHARE: session.introduced, Step.AGREE: session.agree, Step.UNMASK: session.unmask}[step]
         return self._kept(step, name, Answer(answer(content)))
 
-    def train(self, name: bytes, content: bytes | None = None, payload: bytes | None = None) -> None:
-        """The first half of the step MASK: from here on the client works."""
+    def train(self, name: bytes, content: bytes | None = None, *, payload: bytes | None = None) -> None:
+        """The first half of the step MASK: from here on the client works. payload: another one than the others'."""
         content = self.lie(Step.MASK, name, self.message(Step.MASK, name)) if content is None else content
-        self.sessions[name].train(content, payload or self.payload)
+        self.sessions[name].train(content, model=self.model, payload=payload or self.payload)
 
     def mask(self, name: bytes) -> Answer:
         """The other half: its answer leaves the client."""
@@ -265,8 +184,7 @@ class Play:
         if step is Step.MASK:
             self.summing.take(name, answer.content, answer.masked)
         else:
-            taker = {Step.ADVERTISE: "inviting", Step.SHARE: "sharing", Step.AGREE: "agreeing", Step.UNMASK: "unmasking"}
-            getattr(self, taker[step]).take(name, answer.content)
+            getattr(self, _STATES[step]).take(name, answer.content)
 
     def close(self, step: Step) -> None:
         """The real coordinator goes on, or raises BelowThreshold."""
@@ -302,14 +220,11 @@ class Play:
         self.step(Step.UNMASK, [name for name, at in (drops or {}).items() if at == Step.UNMASK])
         return self.result
 
-    def give_up(self, names: Collection[bytes]) -> bytes:
-        """The proof that these clients have given the session up."""
-        signatures = tuple(Signed(name, self._abort_signature(name)) for name in sorted(names))
-        return encoded(AbortCertificate(self.sharing.cohort, signatures))
-
-    def _abort_signature(self, name: bytes) -> bytes:
-        # The last field of a Signed, whose length is fixed.
-        return self.cast.clients[name].abort(self.session)[-64:]
+    def give_up(self, names: Collection[bytes]) -> AbortCertificate:
+        """The word of these clients that they have given the session up."""
+        # The signature is the last field of a Signed, and its length is fixed.
+        words = {name: self.cast.clients[name].abort(self.session)[-64:] for name in sorted(names)}
+        return AbortCertificate(self.sharing.cohort, tuple(Signed(name, word) for name, word in words.items()))
 
     def _kept(self, step: Step, name: bytes, answer: Answer) -> Answer:
         self.answers[step][name] = answer

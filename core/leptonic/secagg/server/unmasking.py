@@ -30,8 +30,9 @@ __all__ = ["OpenedSum", "Unmasking"]
 class OpenedSum:
     """The sum of the survivors' updates. words: (d,) uint32 in Z_2^32. sums: (m,) uint64.
 
-    suspects: (who made it, who released it) of every false share or seed: one of the two has lied. record: what became
-    of the session, to be signed.
+    suspects: (who made it, who released it) of every false share or seed: one of the two has lied, unless
+    more have than half of the shares beyond the threshold: then an honest pair may stand here, and nobody is to be
+    punished for it. record: what became of the session, to be signed.
     """
 
     words: NDArray[np.uint32]
