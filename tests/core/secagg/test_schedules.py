@@ -22,7 +22,7 @@ from leptonic.secagg.messages import Abort, AbortCertificate, Proofs, Signed
 
 NAMES = [name_of(number) for number in range(5)]
 COLLUDER, HONEST = NAMES[4], NAMES[:4]
-few = st.sets(st.sampled_from(NAMES), max_size=2)
+few = st.one_of(st.just(set[bytes]()), st.sets(st.sampled_from(NAMES), min_size=1, max_size=2))
 anybody, honest = st.sampled_from(NAMES), st.sampled_from(HONEST)
 late = st.sampled_from([-1, -1, -1, -2, -3])
 """Which session, or which set: most often the last."""
@@ -66,28 +66,37 @@ class Schedules(RuleBasedStateMachine):
             self.answer(play, step, name)
         self.close(which)
 
-    @rule(which=late, absent=few)
-    def finish(self, which: int, absent: Collection[bytes]) -> None:
-        """All that is left of a session, with the same few away."""
-        for _ in Step:
+    @rule(which=late, absent=few, later=few)
+    def finish(self, which: int, absent: Collection[bytes], later: Collection[bytes]) -> None:
+        """All that is left of a session, with some away until the sum is closed, and others afterwards."""
+        for _ in range(self.play(which)[1], Step.AGREE):
             self.advance(which, absent)
-        self.sign(-1, absent)
-        self.unmask(-1, absent)
+        self.sign(-1, later)
+        self.unmask(-1, later)
         self.open(-1)
 
-    @rule(which=late, name=anybody)
-    def answer_alone(self, which: int, name: bytes) -> None:
-        self.answer(*self.play(which), name)
+    @rule(absent=few)
+    def side_by_side(self, absent: Collection[bytes]) -> None:
+        """Work for the same model is taken up in two sessions before it is done in either."""
+        for _ in range(2):
+            self.begin(-1)
+            for _ in range(2):
+                self.advance(-1, absent)
+            for name in NAMES:
+                self.work(-1, name, False)
+        self.finish(-2, [], [])
+        self.finish(-1, [], [])
 
-    @precondition(lambda self: self.plays[-1][1] == Step.MASK)
-    @rule(which=late, name=anybody)
-    def work(self, which: int, name: bytes) -> None:
-        """A client takes work up, which it may finish much later."""
+    @rule(which=late, name=anybody, misled=st.booleans())
+    def work(self, which: int, name: bytes, misled: bool) -> None:
+        """A client takes work up, which it may finish much later; or other work than the others."""
         play, step = self.play(which)
         if step == Step.MASK and name in play.sessions:
             with contextlib.suppress(LeptonicError):
-                play.train(name)
+                play.train(name, payload=bytes(32) if misled else None)
                 self.colluder.tell(play)
+                if misled:
+                    play.mask(name)
 
     @rule(which=late)
     def close(self, which: int) -> None:
@@ -236,7 +245,8 @@ class Schedules(RuleBasedStateMachine):
             return
         with contextlib.suppress(LeptonicError):
             if step == Step.MASK:
-                play.train(name)
+                with contextlib.suppress(ReplayedSession):  # it may be at work already
+                    play.train(name)
                 self.colluder.tell(play)
                 answer = play.mask(name)
             else:
@@ -245,17 +255,34 @@ class Schedules(RuleBasedStateMachine):
 
 
 TestSchedules = Schedules.TestCase
-TestSchedules.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSchedules.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
 
 
 def test_a_schedule_without_mishap_opens_a_sum() -> None:
     machine = Schedules()
     machine.first()
-    machine.finish(-1, [NAMES[2]])
+    machine.finish(-1, [NAMES[2]], [])
     machine.next_model()
-    machine.finish(-1, [])
+    machine.finish(-1, [], [NAMES[1]])
     machine.teardown()
     assert list(machine.opened.values()) == [[frozenset(NAMES) - {NAMES[2]}], [frozenset(NAMES)]]
+
+
+def test_a_session_that_fell_apart_is_repeated() -> None:
+    machine = Schedules()
+    machine.first()
+    machine.fall_apart([], [NAMES[0]])
+    machine.finish(-1, [], [])
+    machine.teardown()
+    assert list(machine.opened.values()) == [[frozenset(NAMES)]]
+
+
+def test_of_two_sessions_side_by_side_one_is_opened() -> None:
+    machine = Schedules()
+    machine.first()
+    machine.side_by_side([])
+    machine.teardown()
+    assert list(machine.opened.values()) == [[frozenset(NAMES)]]
 
 
 @pytest.mark.parametrize("crashes", [False, True])
@@ -264,14 +291,12 @@ def test_a_coordinator_that_lost_everything_but_a_closed_sum_opens_it(crashes: b
     machine.first()
     for absent in ([], [], [NAMES[2]]):
         machine.advance(-1, absent)
-    machine.sign(-1, [])
-    if crashes:
-        machine.crash(-1)
-        machine.sign(-1, [])
-    machine.unmask(-1, [])
-    if crashes:
-        machine.crash(-1)
+    for _ in range(1 + crashes):
         machine.sign(-1, [])
         machine.unmask(-1, [])
+        if crashes:
+            machine.crash(-1)
+    machine.sign(-1, [])
+    machine.unmask(-1, [])
     machine.open(-1)
     assert list(machine.opened.values()) == [[frozenset(NAMES) - {NAMES[2]}]]
