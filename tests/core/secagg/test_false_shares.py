@@ -62,8 +62,8 @@ def test_two_false_shares_of_nine_open_the_exact_sum_or_nothing(liars: tuple[int
 
 
 def test_enough_colluders_can_have_an_honest_neighbour_suspected_and_change_nothing() -> None:
-    # Which is why nobody is punished on suspicion. What they add to their shares is a polynomial that is zero at 0 and at
-    # all honest places but the victim's: the shares lie on another curve through the same key, all but the victim's.
+    # Which is why nobody is punished on suspicion. What they add to their shares is a polynomial that is zero at 0 and
+    # at all honest places but the victim's: the shares lie on another curve through the same key, all but the victim's.
     cast = Cast(10, colluders=3)
     dropped, victim = cast.names[9], cast.names[3]
     play = cast.play().until(Step.UNMASK, {dropped: Step.MASK})
