@@ -4,6 +4,7 @@ Requests are idempotent: a client that comes back under another network node is 
 with the bytes it had sent. A client's error is recorded, and the step goes on.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 from leptonic.wire import Payload, Request, Step, inline
@@ -148,10 +149,13 @@ class Exchange:
 
 
 class End:
-    """When a step ends: at its deadline, or soon after it could do without those who have not answered."""
+    """When a step ends: at its deadline, or soon after it could do without those who have not answered.
+
+    One without a deadline waits for everybody: a simulation's clients answer one after another.
+    """
 
     def __init__(self, clock: Clock, deadline: float, settled: Callable[[], bool] | None) -> None:
-        self._clock, self._settled = clock, settled
+        self._clock, self._settled = clock, settled if math.isfinite(deadline) else None
         self.moment = clock.now() + deadline
 
     def look(self) -> None:
