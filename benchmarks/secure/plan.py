@@ -17,7 +17,7 @@ class Plan:
     large: int = 100_000_000
     many: int = 1000
     many_parameters: int = 100_000
-    many_rounds: int = 3
+    many_rounds: int = 1
 
     @classmethod
     def quick(cls, baselines_python: str) -> "Plan":

@@ -1,5 +1,6 @@
 """One step with a cohort: who is counted, and what late, lost, forged, replayed and malformed replies do to it."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -310,3 +311,33 @@ def test_no_reply_and_no_cohort_are_no_trouble() -> None:
     step = Step(0)
     assert step.ask(cohort=[], wanted=1).records == {}
     assert step.grid.asked == []
+
+
+class Hands:
+    """A clock whose hands are set."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+
+@pytest.mark.parametrize(("deadline", "moment"), [(600.0, 100.0 + 7.0 + exchange_module.GRACE), (9.0, 109.0)])
+def test_a_step_ends_soon_after_it_could_do_without_the_others(deadline: float, moment: float) -> None:
+    clock, enough = Hands(), False
+    end = exchange_module.End(clock, deadline, lambda: enough)  # type: ignore[arg-type]
+    end.look()
+    assert end.moment == 100.0 + deadline
+    clock.time, enough = 107.0, True
+    end.look()
+    assert end.moment == moment
+    clock.time = 108.0
+    end.look()
+    assert end.moment == moment
+
+
+def test_a_step_without_a_deadline_waits_for_everybody() -> None:
+    end = exchange_module.End(Hands(), math.inf, lambda: True)  # type: ignore[arg-type]
+    end.look()
+    assert end.moment == math.inf
