@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leptonic.errors import BadSignature, DecodeError, ProtocolError, VersionMismatch
-from leptonic.records import pack, record_bytes, unpack, verify
+from leptonic.records import own_of, pack, record_bytes, unpack, verify
 from leptonic.wire import PROTOCOL, Payload, Reply, Request
 
 RUN, EXPERIMENT = "0123456789abcdef", "ab" * 32
@@ -441,3 +441,29 @@ def test_a_roster_key_that_is_none_verifies_nothing(key: str) -> None:
 def test_a_reply_answers_its_request() -> None:
     assert reply().answers(request())
     assert reply(status="failed", payload=described(b"")).answers(request(counted=2))
+
+
+def test_what_is_for_one_client_alone_travels_beside_what_is_for_all() -> None:
+    asked = request(own=described(b"for you"))
+    message = pack(asked, content=CONTENT, own=b"for you")
+    assert unpack(message, Request) == (asked, CONTENT)
+    assert own_of(message) == b"for you"
+    assert own_of(pack(request(), content=CONTENT)) == b""
+
+
+@pytest.mark.parametrize("own", [b"", b"for him", b"for you too"])
+def test_another_own_part_than_the_header_says_is_refused(own: bytes) -> None:
+    message = pack(request(own=described(b"for you")), content=CONTENT, own=own)
+    with pytest.raises(DecodeError, match="does not match its header"):
+        unpack(message, Request)
+
+
+def test_an_own_part_that_no_header_names_is_refused() -> None:
+    message = pack(request(), content=CONTENT)
+    fields(message)["own"] = b"for you"
+    with pytest.raises(DecodeError):
+        unpack(message, Request)
+    answered = pack(reply(), content=CONTENT, key=KEY)
+    fields(answered)["own"] = b"for you"
+    with pytest.raises(DecodeError):
+        unpack(answered, Reply)
