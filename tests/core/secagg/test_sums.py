@@ -102,13 +102,13 @@ def drop_outs(size: int, most: int) -> st.SearchStrategy[Schedule]:
 
 
 @given(drops=drop_outs(10, 5))
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_ten_with_any_drop_outs(drops: Schedule) -> None:
     check(Cast(10, colluders=3), drops, 3, b"model")
 
 
 @given(drops=drop_outs(20, 8))
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_twenty_with_any_drop_outs(drops: Schedule) -> None:
     check(Cast(20, colluders=6), drops, 6, b"model")
 

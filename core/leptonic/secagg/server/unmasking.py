@@ -66,7 +66,7 @@ class Unmasking:
         self._once.check()
         released = decoded(SharesReleased, content)
         graph = self.closed.graph
-        if (released.client, released.session) != (client, graph.session) or client not in graph.clients:
+        if (released.client, released.session) != (client, graph.session) or client not in self._shares:
             raise InconsistentCohort("shares in another name, or of another session")
         if client in self._answered:
             raise ReplayedSession("this client has released its shares before")
