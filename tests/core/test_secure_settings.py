@@ -1,11 +1,14 @@
 """``[secure_aggregation]``: what it refuses when the experiment is read, and what is derived from it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from leptonic.errors import ExperimentError
 from leptonic.experiment import Experiment
+from leptonic.experiment_commands import app
 from leptonic.experiment_file import from_mapping
 
 
@@ -54,3 +57,11 @@ def test_without_the_section_nothing_changes() -> None:
 
 def test_masks_or_none_is_how_a_simulation_executes_and_not_the_experiment() -> None:
     assert made(simulation={"secure_aggregation": "ideal"}).hash == made().hash
+
+
+def test_a_check_says_what_a_sum_bears(tmp_path: Path) -> None:
+    file = tmp_path / "secure.toml"
+    file.write_text("[secure_aggregation]\n[federation]\nclients = 20\n")
+    said = CliRunner().invoke(app, ["check", str(file)]).output
+    assert "against a lying coordinator that 6 clients may help" in said
+    assert "bears 6 drop-outs, a sum holds 8 honest updates at least" in said
