@@ -55,10 +55,10 @@ def check(
         parts = [name.replace("_", "-") for name, part in experiment.scenario if part is not None]
         typer.echo(f"  scenario    {', '.join(parts) or 'virtual time alone'}; in a simulation only")
     if (secure := experiment.secure_aggregation) is not None:
-        colluders = secure.colluding(federation.invited)
+        colluders, liar = secure.colluding(federation.invited), f"a {secure.adversary} coordinator"
         drops = federation.invited - experiment.needed
         typer.echo(
-            f"  secure      {secure.protocol}, against a {secure.adversary} coordinator that {colluders} clients may help; "
+            f"  secure      {secure.protocol}, against {liar} that {colluders} clients may help; "
             f"bears {drops} drop-outs, a sum holds {experiment.needed - colluders} honest updates at least"
         )
     typer.echo(f"  update      {pipeline.encoded_length:,} bytes up per client and round")
