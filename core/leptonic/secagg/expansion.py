@@ -12,13 +12,13 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from leptonic import child
 from leptonic.errors import RunError
 from leptonic.secagg.masks import BLOCK_WORDS, Mask, add_masks, add_to_sums, add_to_words
 from leptonic.shared_memory import SharedBytes
@@ -36,9 +36,6 @@ _JOB = struct.Struct("<QQII")
 """start, words, slot, masks; then the masks, each as key and sign."""
 _MASK = struct.Struct("<32s?")
 _DONE = b"."
-PROGRAM = (
-    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from leptonic.secagg.expansion import main; main()"
-)
 
 
 class Expansion(Protocol):
@@ -114,15 +111,12 @@ class _Worker:
         self._memory = SharedBytes(4 * SLOTS * SLOT_WORDS)
         self._slots = np.frombuffer(self._memory.view, np.uint32).reshape(SLOTS, SLOT_WORDS)
         self._free, self._given = deque(range(SLOTS)), deque[tuple[int, int, int]]()
-        command = [sys.executable, "-P", "-c", PROGRAM, str(self._memory.descriptor)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-        self._process = subprocess.Popen(  # noqa: S603
-            command,
+        self._process = child.started(
+            "leptonic.secagg.expansion",
+            self._memory.descriptor,
+            descriptors=[self._memory.descriptor],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=[self._memory.descriptor],
-            env=environment,
-            bufsize=0,
         )
 
     def hand(self, start: int, count: int, keys: bytes, masks: int) -> None:

@@ -2,23 +2,17 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
+from leptonic import child
 from leptonic.shared_memory import SharedBytes
 from leptonic.wire import Reply, Request
 from leptonic_simulations.processes.worker import Begin, Done, Task
 
 __all__ = ["SLOTS", "Arrived", "Worker"]
 
-# Ctrl-C goes to the whole group, and the parent decides what it means: not even the imports are to notice it.
-PROGRAM = (
-    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    "from leptonic_simulations.processes.worker import main; main()"
-)
 SLOTS = 2
 """Tasks that a worker has at a time: one that it works on, and the next."""
 PATIENCE = 10.0
@@ -51,13 +45,11 @@ class Worker:
         self._unread = b""
         theirs_tasks, tasks = os.pipe()
         self.replies, theirs_replies = os.pipe()
-        # -P: a file in the present folder must not pass for a module that this process found elsewhere.
-        command = [sys.executable, "-P", "-c", PROGRAM, str(theirs_tasks), str(theirs_replies)]
-        handed = (theirs_tasks, theirs_replies, self._slots.descriptor, *descriptors)
-        # What this process can import (an own model, say), the worker must find as well.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-        self.process = subprocess.Popen(  # noqa: S603
-            command, pass_fds=handed, stdin=subprocess.DEVNULL, env=environment
+        self.process = child.started(
+            "leptonic_simulations.processes.worker",
+            theirs_tasks,
+            theirs_replies,
+            descriptors=(theirs_tasks, theirs_replies, self._slots.descriptor, *descriptors),
         )
         os.close(theirs_tasks)
         os.close(theirs_replies)

@@ -190,6 +190,7 @@ def test_a_client_that_cannot_be_made_fails_alone(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not DESCRIPTORS.exists(), reason="counts descriptors in /proc")
 def test_a_closed_engine_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
+    gc.collect()
     before = len(list(DESCRIPTORS.iterdir()))
     with started(tmp_path) as (clients, engine):
         content, pids = content_for(clients), workers_of(engine)
