@@ -14,12 +14,13 @@ from reporting import Figure
 from leptonic.secagg.client.ready import Ready
 from leptonic.secagg.client.session import ClientSession
 from leptonic.secagg.expansion import Here, Workers
+from leptonic.secagg.journal import MemoryJournal
 from leptonic.secagg.masks import Mask
 from leptonic.secagg.messages import Open, SessionSettings
 from leptonic.secagg.roster import Roster, RosterContent, RosterEntry
 from leptonic.secagg.server.inviting import Inviting
 from leptonic.secagg.server.office import Office
-from leptonic.secagg.standing import MemoryJournal, Policy, Standing
+from leptonic.secagg.standing import Policy, Standing
 from secure.plan import Plan
 
 __all__ = ["measure"]

@@ -21,8 +21,9 @@ from leptonic.integers import Lattice
 from leptonic.secagg.client.session import ClientSession
 from leptonic.secagg.encoding import decoded
 from leptonic.secagg.expansion import Here
+from leptonic.secagg.journal import MemoryJournal
 from leptonic.secagg.roster import Roster, SignedRoster
-from leptonic.secagg.standing import MemoryJournal, Policy, Standing
+from leptonic.secagg.standing import Policy, Standing
 
 LENGTH = struct.Struct("<Q")
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from leptonic.errors import InconsistentCohort, PrivacyError, ProtocolError, ReplayedSession
 from leptonic.pipeline import Contribution
 from leptonic.secagg.binding import hashed
-from leptonic.secagg.client.masked import Agreed, Masked, Unmasked
+from leptonic.secagg.client.masked import Masked
 from leptonic.secagg.client.session import ClientSession, aborted
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.expansion import Expansion
-from leptonic.secagg.messages import Open, SessionSettings, SignedRecord, Train
+from leptonic.secagg.messages import Open, Record, SessionSettings, SignedRecord, Train
 from leptonic.secagg.standing import Standing
 from leptonic.secagg.terms import PHASE_TRAIN
 from leptonic.secagg.trips import Trip, Work
@@ -42,7 +42,6 @@ class Party:
         self._ending: ClientSession | None = None
         self._beginning: ClientSession | None = None
         self._opened = b""
-        self._has_record = False
 
     def open(self, content: bytes) -> tuple[bytes, str]:
         """Sign the survivors of the session that ends, and advertise keys for the one that begins.
@@ -73,23 +72,48 @@ class Party:
         """Give a session up, unless its survivors were signed."""
         return aborted(self._standing, session)
 
-    def _check_record(self, named: bytes, content: bytes) -> None:
-        """The record that the session goes on from: the coordinator's, and of the survivors that this client signed."""
-        if not content:
-            if named != bytes(32) or self._has_record:
-                raise InconsistentCohort("the session goes on from a record that is not shown")
-            return
+    def record(self, content: bytes) -> bytes:
+        """Keep the last round's record, which no work follows. There is nothing to answer."""
+        self._keep(content)
+        return b""
+
+    def _keep(self, content: bytes, named: bytes | None = None) -> None:
+        """Keep a round's record: the coordinator's, of the survivors that this client has signed, on one chain.
+
+        content: a :class:`SignedRecord`. named: the hash that it must have. Raises InconsistentCohort, BadSignature.
+        """
         shown = decoded(SignedRecord, content)
-        record = shown.record
-        if hashed(record) != named:
+        record, digest = shown.record, hashed(shown.record)
+        run, _, _ = self._terms
+        if named is not None and digest != named:
             raise InconsistentCohort("the session goes on from another record than the one that is shown")
+        if (record.opening.run, record.opening.experiment, record.opening.settings) != self._terms:
+            raise InconsistentCohort("the record is that of another run, or of other settings")
         self._standing.check_coordinator(shown.signature, record)
-        ended = self._ending.state if self._ending else None
-        agreement = ended.agreement if isinstance(ended, Agreed | Unmasked) else None
-        self._has_record = True
-        signed = agreement is not None and agreement.session == record.survivors.session
-        if agreement is not None and signed and agreement.survivors != hashed(record.survivors):
+        journal = self._standing.journal
+        signed = journal.agreed(record.survivors.session)
+        if signed is not None and signed != hashed(record.survivors):
             raise InconsistentCohort("the last round's record names other survivors than this client has signed")
+        self._check_chain(record, digest)
+        journal.record(run, record.opening.round, digest, content)
+
+    def _check_chain(self, record: Record, digest: bytes) -> None:
+        """One chain for all: no round has two records, and each goes on from the one before it."""
+        last = self._standing.journal.last_record(record.opening.run)
+        if last is None:
+            return
+        number, known = last
+        if record.opening.round < number or (record.opening.round == number and digest != known):
+            raise InconsistentCohort(f"round {number} has another record, which this client was shown before")
+        if record.opening.round == number + 1 and record.previous != known:
+            raise InconsistentCohort(f"the record does not go on from that of round {number}, which this client has")
+
+    def _check_record(self, named: bytes, content: bytes) -> None:
+        """The record that a session goes on from; there is none before the first."""
+        if content:
+            self._keep(content, named)
+        elif named != bytes(32) or self._standing.journal.last_record(self._terms[0]) is not None:
+            raise InconsistentCohort("the session goes on from a record that is not shown")
 
     def _open(self, content: bytes) -> bytes:
         if self._standing.roster.content.expires <= self._now():

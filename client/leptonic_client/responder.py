@@ -40,6 +40,7 @@ _TRIPS: Mapping[str, str] = {
     "open": "advertises keys, and signs the last round's survivors",
     "share": "shares its secrets, and releases shares of the last round's",
     "abort": "gives its session up",
+    "record": "keeps the last round's record",
 }
 SESSION_BYTES = 32
 """Bytes of a session's name."""
@@ -94,7 +95,7 @@ class Responder:
                     return self._join(request, content, own)
                 case "end":
                     return self._end(request)
-                case "open" | "share" | "abort":
+                case "open" | "share" | "abort" | "record":
                     return self._trip(request, content, own)
                 case "train" if self._is_secure(request):
                     return self._masked(request, content, own)
@@ -168,8 +169,10 @@ class Responder:
                 answer, detail = party.open(own)
             case "share":
                 answer, detail = party.share(own)
-            case _:
+            case "abort":
                 answer = party.abort(content)
+            case _:
+                answer = party.record(own)
         self._on_event(f"round {request.round}: {_TRIPS[request.step]}" + (f", but {detail}" if detail else ""))
         return reply_to(request, "done", detail=detail), answer
 

@@ -7,12 +7,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from leptonic.errors import PolicyRefused
 from leptonic.experiment import Experiment
+from leptonic.node_journal import JOURNAL_FILE, NodeJournal
 from leptonic.pipeline import Pipeline
 from leptonic.secagg.expansion import Here
 from leptonic.secagg.roster import Roster
 from leptonic.secagg.standing import Policy, Standing
 from leptonic.secagg.terms import session_settings
-from leptonic_client.journal import NodeJournal
 from leptonic_client.party import Party
 from leptonic_client.settings import NodeSettings, SecureConditions
 
@@ -56,7 +56,9 @@ class Membership:
             now=int(time.time()),
             seen=journal.roster_seen(federation),
         )
-        journal.take_roster(federation, roster.content.version)
+        journal.take_roster(
+            federation, roster.content.version, client=self._settings.name.encode(), authority=roster.signed.authority
+        )
         return roster
 
     def party(self, roster: Roster, experiment: Experiment, run: str, pipeline: Pipeline) -> Party:
@@ -76,7 +78,7 @@ class Membership:
 
     def _opened(self) -> NodeJournal:
         if self._journal is None:
-            self._journal = NodeJournal(Path(self._settings.folder) / "secagg.sqlite")
+            self._journal = NodeJournal(Path(self._settings.folder) / JOURNAL_FILE)
         return self._journal
 
 

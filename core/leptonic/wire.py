@@ -33,8 +33,8 @@ HEADER_LIMIT = 64 * 1024
 INLINE_LIMIT = 32 * 1024
 """Payloads up to this size travel beside their header: one request less for each side."""
 
-Step = Literal["join", "open", "share", "train", "evaluate", "abort", "end"]
-"""What is asked. open, share and abort are trips of secure aggregation."""
+Step = Literal["join", "open", "share", "train", "evaluate", "abort", "record", "end"]
+"""What is asked. open, share, abort and record belong to secure aggregation."""
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 

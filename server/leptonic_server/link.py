@@ -40,6 +40,7 @@ _TYPES: Mapping[Step, str] = {
     "open": MessageType.QUERY,
     "share": MessageType.QUERY,
     "abort": MessageType.QUERY,
+    "record": MessageType.QUERY,
     "end": MessageType.QUERY,
 }
 

@@ -43,6 +43,9 @@ CREATE TABLE IF NOT EXISTS clients (
 CREATE TABLE IF NOT EXISTS transcripts (
     round INTEGER PRIMARY KEY, record BLOB NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS signed_rosters (
+    digest BLOB PRIMARY KEY, content BLOB NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS notes (
     key TEXT PRIMARY KEY, value TEXT NOT NULL
 ) STRICT;
@@ -231,6 +234,14 @@ class RunStore:
     def transcripts(self) -> list[bytes]:
         """Those of all committed rounds, in order."""
         return [bytes(row[0]) for row in self._database.execute("SELECT record FROM transcripts ORDER BY round")]
+
+    def keep_roster(self, digest: bytes, content: bytes) -> None:
+        """Keep a signed roster under its hash, by which transcripts name it."""
+        self._database.execute("INSERT OR IGNORE INTO signed_rosters VALUES (?, ?)", (digest, content))
+
+    def signed_rosters(self) -> dict[bytes, bytes]:
+        """The signed rosters that transcripts may name, by their hashes."""
+        return dict(self._database.execute("SELECT digest, content FROM signed_rosters").fetchall())
 
     def rounds(self) -> list[RoundRecord]:
         """All committed rounds in order; round 0 is the model before training."""

@@ -21,10 +21,11 @@ from leptonic.pipeline import Pipeline
 from leptonic.secagg.binding import derived_key, verified
 from leptonic.secagg.encoding import Id, Name
 from leptonic.secagg.expansion import Expansion
+from leptonic.secagg.journal import MemoryJournal
 from leptonic.secagg.long_digest import LongDigest, long_digest
 from leptonic.secagg.roster import Roster, RosterContent, RosterEntry
 from leptonic.secagg.server.office import Office
-from leptonic.secagg.standing import MemoryJournal, Policy, Standing
+from leptonic.secagg.standing import Policy, Standing
 from leptonic.secagg.terms import session_settings
 from leptonic.secagg.trips import HEADER_LIMIT
 from leptonic.wire import PayloadStore, Reply, Request
@@ -159,6 +160,8 @@ class SecureEngine:
                 yield from self._each(requests, lambda party, own: party.share(own))
             case "abort":
                 yield from self._each(requests, lambda party, _: (party.abort(bytes(content)), ""))
+            case "record":
+                yield from self._each(requests, lambda party, own: (party.record(own), ""))
             case "train":
                 yield from self._work(requests, content)
             case _:

@@ -1,5 +1,7 @@
 """A client over the rounds of a run: two sessions at a time, each part judged by itself, one chain of records."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.core.secagg.members import COORDINATOR, digest, key_of
@@ -40,9 +42,9 @@ class Run:
             for name, client in self.cast.clients.items()
         }
 
-    def opened(self, opening: Open | None = None) -> Sharing:
-        """A session whose cohort has shared its secrets."""
-        inviting = Inviting(self.office, opening or self.cast.opening())
+    def opened(self, opening: Open | None = None, *, number: int = 1) -> Sharing:
+        """A session of this round whose cohort has shared its secrets."""
+        inviting = Inviting(self.office, opening or self.cast.opening(round=number))
         for name, party in self.parties.items():
             inviting.take(name, decoded(Trip, party.open(encoded(Trip(b"", inviting.message)))[0]).opening)
         sharing = inviting.close()
@@ -51,7 +53,7 @@ class Run:
         return sharing
 
     def worked(self, sharing: Sharing, *, number: int = 1, named: bytes = NOTHING, shown: bytes = b"") -> Agreeing:
-        """Its masked sum. named, shown: the record that it goes on from."""
+        """Its masked sum, of work that only this round asks for. named, shown: the record that it goes on from."""
         payload = digest(f"model {number}".encode())
         summing = sharing.close(payload, named)
         for name, party in self.parties.items():
@@ -77,6 +79,11 @@ class Run:
         return encoded(SignedRecord(record, signed(self.office.key, record)))
 
 
+def altered(record: Record, **changes: Any) -> Record:
+    """The same record but for what is given."""
+    return Record(**{name: changes.get(name, getattr(record, name)) for name in Record.__slots__})
+
+
 @pytest.fixture
 def run() -> Run:
     return Run()
@@ -85,7 +92,7 @@ def run() -> Run:
 def test_rounds_follow_one_another_by_their_records(run: Run) -> None:
     previous, shown = NOTHING, b""
     for number in (1, 2, 3):
-        opened = run.summed(run.worked(run.opened(), number=number, named=previous, shown=shown), previous)
+        opened = run.summed(run.worked(run.opened(number=number), number=number, named=previous, shown=shown), previous)
         assert (opened.words == 3).all()
         assert (opened.sums == 3).all()
         previous, shown = hashed(opened.record), run.sign(opened.record)
@@ -109,35 +116,64 @@ def test_no_session_is_opened_on_a_roster_that_has_expired(run: Run) -> None:
 def test_a_record_must_be_the_one_that_is_named(run: Run) -> None:
     record = run.record()
     with pytest.raises(InconsistentCohort, match="another record"):
-        run.worked(run.opened(), number=2, named=digest(b"another"), shown=run.sign(record))
+        run.worked(run.opened(number=2), number=2, named=digest(b"another"), shown=run.sign(record))
 
 
 def test_a_record_that_is_named_must_be_shown(run: Run) -> None:
     record = run.record()
     with pytest.raises(InconsistentCohort, match="not shown"):
-        run.worked(run.opened(), number=2, named=hashed(record))
+        run.worked(run.opened(number=2), number=2, named=hashed(record))
 
 
 def test_once_there_was_a_record_no_session_goes_without_one(run: Run) -> None:
     record = run.record()
-    run.summed(run.worked(run.opened(), number=2, named=hashed(record), shown=run.sign(record)))
+    run.summed(run.worked(run.opened(number=2), number=2, named=hashed(record), shown=run.sign(record)))
     with pytest.raises(InconsistentCohort, match="not shown"):
-        run.worked(run.opened(), number=3)
+        run.worked(run.opened(number=3), number=3)
 
 
 def test_a_record_is_the_coordinators(run: Run) -> None:
     record = run.record()
     forged = encoded(SignedRecord(record, signed(key_of(b"somebody"), record)))
     with pytest.raises(BadSignature):
-        run.worked(run.opened(), number=2, named=hashed(record), shown=forged)
+        run.worked(run.opened(number=2), number=2, named=hashed(record), shown=forged)
 
 
 def test_a_record_names_the_survivors_that_were_signed(run: Run) -> None:
     record = run.record()
     fewer = type(record.survivors)(record.survivors.session, record.survivors.survivors[:2])
-    lie = Record(*[fewer if name == "survivors" else getattr(record, name) for name in Record.__slots__])
+    lie = altered(record, survivors=fewer)
     with pytest.raises(InconsistentCohort, match="other survivors"):
-        run.worked(run.opened(), number=2, named=hashed(lie), shown=run.sign(lie))
+        run.worked(run.opened(number=2), number=2, named=hashed(lie), shown=run.sign(lie))
+
+
+def test_the_last_record_is_brought_alone_and_kept(run: Run) -> None:
+    record = run.record()
+    for party in run.parties.values():
+        assert party.record(run.sign(record)) == b""
+        assert party.record(run.sign(record)) == b""  # the same again
+    for client in run.cast.clients.values():
+        assert client.standing.journal.last_record(RUN) == (1, hashed(record))
+
+
+def test_no_round_has_two_records(run: Run) -> None:
+    record = run.record()
+    (party, *_) = run.parties.values()
+    party.record(run.sign(record))
+    with pytest.raises(InconsistentCohort, match="round 1 has another record"):
+        party.record(run.sign(altered(record, sum=digest(b"another sum"))))
+
+
+def test_a_record_goes_on_from_the_one_before_it(run: Run) -> None:
+    first = run.record()
+    second = run.summed(
+        run.worked(run.opened(number=2), number=2, named=hashed(first), shown=run.sign(first)), digest(b"another")
+    ).record
+    (party, *_) = run.parties.values()
+    with pytest.raises(InconsistentCohort, match="does not go on from that of round 1"):
+        party.record(run.sign(second))
+    with pytest.raises(InconsistentCohort, match="another run"):
+        party.record(run.sign(altered(first, opening=run.cast.opening(run=b"another"))))
 
 
 def test_what_is_wrong_with_one_part_takes_nothing_from_the_other(run: Run) -> None:

@@ -128,7 +128,8 @@ def test_a_steady_round_takes_three_trips(run: Run, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(SecureCoordinator, "_begin", noted)
     run(experiment(federation=TEN, secure_aggregation={}, training={**TRAINING, "rounds": 3}))
     trips = ["open", "share", "train"]
-    assert asked == [(number, step) for number in (1, 2, 3) for step in trips] + [(4, "open"), (4, "share")]
+    ends = [(4, "open"), (4, "share"), (3, "record")]
+    assert asked == [(number, step) for number in (1, 2, 3) for step in trips] + ends
 
 
 def test_a_population_without_keys_is_refused_with_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

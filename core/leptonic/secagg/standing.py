@@ -3,56 +3,23 @@
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from leptonic.errors import InconsistentCohort, PolicyRefused, ReplayedSession
+from leptonic.errors import InconsistentCohort, PolicyRefused
 from leptonic.secagg.binding import Verifier, bound, verified
 from leptonic.secagg.bounds import Bounds, default_colluders
 from leptonic.secagg.encoding import Message
+from leptonic.secagg.journal import Journal
 from leptonic.secagg.messages import Open, SessionSettings
 from leptonic.secagg.roster import Roster
 
-__all__ = ["Journal", "MemoryJournal", "Policy", "Standing", "replayed_answer", "replayed_close", "replayed_number"]
-
+__all__ = ["Policy", "Standing"]
 
 MOST_WORDS = 2**36
 """Words that one mask has."""
 PHASES = (0, 1)
 """What is done in a round: training, evaluation."""
-
-
-class Journal(Protocol):
-    """What a client must not forget, whatever becomes of its process: each call is on disk when it returns."""
-
-    def open(self, run: bytes, serial: int) -> None:
-        """Note a session's number. Raises ReplayedSession unless it is above the run's last one."""
-        ...
-
-    def enter(self, session: bytes, abort_quorum: int) -> None:
-        """Note a session whose cohort is fixed, and how many of it can give it up."""
-        ...
-
-    def answered(self, query: bytes) -> tuple[bytes, int] | None:
-        """The last session in which this query was answered and its abort quorum, None if it never was."""
-        ...
-
-    def answer(self, query: bytes, session: bytes, *, after: bytes | None) -> None:
-        """Note that the query's answer in this session is about to leave.
-
-        after: the last session in which it was answered, as the session's work was taken up. Raises ReplayedSession
-        if it is another one by now: two sessions at a time answer the same once.
-        """
-        ...
-
-    def agree(self, session: bytes) -> None:
-        """Note that a set of survivors is about to be signed. Raises ReplayedSession if one was, or after an abort."""
-        ...
-
-    def abort(self, session: bytes) -> None:
-        """Note that the session is given up. Raises ReplayedSession if it is unknown, or survivors were signed."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -145,63 +112,3 @@ class Standing:
         if not 8 <= opening.settings.bits <= 32:
             raise InconsistentCohort(f"masked words of {opening.settings.bits} bits: they have 8 to 32")
         self.journal.open(opening.run, opening.serial)
-
-
-class MemoryJournal:
-    """A journal for as long as a process lives: for simulations, where nobody restarts alone."""
-
-    def __init__(self) -> None:
-        self._last: dict[bytes, int] = {}
-        self._quorums: dict[bytes, int] = {}
-        self._answers: dict[bytes, bytes] = {}
-        self._closed: dict[bytes, str] = {}
-
-    def open(self, run: bytes, serial: int) -> None:
-        """See :class:`Journal`."""
-        last = self._last.get(run)
-        if last is not None and serial <= last:
-            raise replayed_number(serial, last)
-        self._last[run] = serial
-
-    def enter(self, session: bytes, abort_quorum: int) -> None:
-        """See :class:`Journal`."""
-        self._quorums[session] = abort_quorum
-
-    def answered(self, query: bytes) -> tuple[bytes, int] | None:
-        """See :class:`Journal`."""
-        session = self._answers.get(query)
-        return None if session is None else (session, self._quorums[session])
-
-    def answer(self, query: bytes, session: bytes, *, after: bytes | None) -> None:
-        """See :class:`Journal`."""
-        if self._answers.get(query) != after:
-            raise replayed_answer()
-        self._answers[query] = session
-
-    def agree(self, session: bytes) -> None:
-        """See :class:`Journal`."""
-        if session in self._closed:
-            raise replayed_close(self._closed[session])
-        self._closed[session] = "set"
-
-    def abort(self, session: bytes) -> None:
-        """See :class:`Journal`."""
-        if session not in self._quorums or self._closed.get(session) == "set":
-            raise replayed_close(self._closed.get(session, "unknown"))
-        self._closed[session] = "abort"
-
-
-def replayed_number(serial: int, last: int) -> ReplayedSession:
-    """What a journal raises for a session that is not above the last."""
-    return ReplayedSession(f"a session of number {serial}, after number {last} of the same run")
-
-
-def replayed_answer() -> ReplayedSession:
-    """What a journal raises where another session has answered the same in the meantime."""
-    return ReplayedSession("the same is asked in two sessions at a time, and the other one has answered it")
-
-
-def replayed_close(state: str) -> ReplayedSession:
-    """What a journal raises where a session's end was decided, or is not this client's to decide. state: set, abort."""
-    known = {"set": "its survivors were signed", "abort": "it was given up"}.get(state, "this client never entered it")
-    return ReplayedSession(f"the session cannot be signed or given up: {known}")

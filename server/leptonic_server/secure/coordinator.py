@@ -28,7 +28,7 @@ from leptonic_server.judge import Asked
 from leptonic_server.secure.begun import Begun
 from leptonic_server.secure.given_up import AtWork, GivenUp
 from leptonic_server.secure.kept import KeptSession, Nothing
-from leptonic_server.secure.trips import Part, Trips
+from leptonic_server.secure.trips import Part, Trips, ids
 from leptonic_server.state import RoundState
 from leptonic_server.store import ClientRecord, RoundRecord
 
@@ -67,6 +67,26 @@ class SecureCoordinator(Coordinator):
         self._given_up = GivenUp(office, self._exchange, self._members, deadline=self._deadline)
         self._begun: Begun | None = None
         self._transcript = self._store.transcript()
+        self._store.keep_roster(office.roster.hash, office.roster.encoding)
+
+    def run(self) -> None:
+        """As every coordinator; the last round's record, which no work follows, is then brought to its survivors."""
+        super().run()
+        survivors = _survivors_of(self._transcript)
+        present = [client for client, name in ids(self._members, self._members.online()).items() if name in survivors]
+        self._exchange.ask(
+            "record",
+            round_number=self._experiment.training.rounds,
+            attempt=1,
+            cohort=present,
+            content=b"",
+            own=dict.fromkeys(present, self._transcript),
+            expected=0,
+            wanted=len(present),
+            deadline=self._deadline,
+            take=lambda _client, _buffer: None,
+            settled=lambda: True,
+        )
 
     def _train(
         self, number: int, attempt: int, state: RoundState, failed: set[int], phases: Phases
@@ -278,6 +298,11 @@ def _absorb(asked: Asked, part: Asked) -> None:
 def _hash_of(transcript: bytes) -> bytes:
     """What the next record names: the last one's hash, zeros before the first."""
     return hashed(decoded(SignedRecord, transcript).record) if transcript else bytes(32)
+
+
+def _survivors_of(transcript: bytes) -> set[bytes]:
+    """Whose inputs are in the sum."""
+    return {each.client for each in decoded(SignedRecord, transcript).record.survivors.survivors}
 
 
 def _uncounted(asked: Asked, error: ProtocolError) -> Asked:

@@ -45,7 +45,7 @@ class Journeys:
 
     def of(self, request: Request) -> Journey:
         """The journey of the answer to a request."""
-        if request.step in ("open", "share", "abort"):
+        if request.step in ("open", "share", "abort", "record"):
             # Sums in the clear know no such trips, and a round of theirs must take the same time.
             return Journey(0.0, "arrives")
         seconds = self._seconds(request, self._stragglers) if self._stragglers else 0.0

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from leptonic.secagg.binding import Verifier, verified
 from leptonic.secagg.client.session import aborted
+from leptonic.secagg.journal import MemoryJournal
 from leptonic.secagg.roster import Roster, RosterContent, RosterEntry
-from leptonic.secagg.standing import MemoryJournal, Policy, Standing
+from leptonic.secagg.standing import Policy, Standing
 
 FEDERATION = b"clinics"
 

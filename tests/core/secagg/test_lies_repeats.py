@@ -11,8 +11,8 @@ from tests.core.secagg.parties import Cast, Play, Step, assert_exact
 from leptonic.errors import BadSignature, BelowThreshold, DecodeError, LeptonicError, ReplayedSession
 from leptonic.secagg.binding import hashed, signed
 from leptonic.secagg.encoding import decoded, encoded
+from leptonic.secagg.journal import MemoryJournal
 from leptonic.secagg.messages import Abort, AbortCertificate, Named, Proofs, Signed, Train
-from leptonic.secagg.standing import MemoryJournal
 
 ME, OTHER, COLLUDER, UNINVITED = (name_of(number) for number in (1, 2, 4, 5))
 
@@ -160,18 +160,18 @@ def test_a_journal_takes_one_end_of_a_session_and_one_answer_at_a_time() -> None
     journal = MemoryJournal()
     for session in (b"signed", b"given up"):
         journal.enter(session, 3)
-    journal.agree(b"signed")
+    journal.agree(b"signed", b"survivors")
     journal.abort(b"given up")
     journal.abort(b"given up")
-    for end in (journal.agree, journal.abort):
-        with pytest.raises(ReplayedSession):
-            end(b"signed")
     with pytest.raises(ReplayedSession):
-        journal.agree(b"given up")
-    journal.answer(b"query", b"signed", after=None)
+        journal.abort(b"signed")
+    for session in (b"signed", b"given up"):
+        with pytest.raises(ReplayedSession):
+            journal.agree(session, b"others")
+    journal.answer(b"query", b"signed", after=None, header=b"header")
     for after in (None, b"given up"):
         with pytest.raises(ReplayedSession):
-            journal.answer(b"query", b"given up", after=after)
+            journal.answer(b"query", b"given up", after=after, header=b"another")
     assert journal.answered(b"query") == (b"signed", 3)
 
 

@@ -53,7 +53,7 @@ class Masked:
         self._check_survivors(frozenset(each.client for each in survivors.survivors))
         self._check_headers(consistency)
         agreement = SurvivorSet(header.session, header.view, hashed(survivors))
-        self.standing.journal.agree(header.session)
+        self.standing.journal.agree(header.session, agreement.survivors)
         return Agreed(
             standing=self.standing,
             graph=self.graph,

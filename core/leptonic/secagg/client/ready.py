@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leptonic.errors import DecodeError
-from leptonic.secagg.binding import derived_key, signed
+from leptonic.secagg.binding import derived_key, hashed, signed
 from leptonic.secagg.client.masked import Masked
 from leptonic.secagg.expansion import Expansion
 from leptonic.secagg.graph import Graph
@@ -80,7 +80,7 @@ class Ready:
             digest=long_digest(*parts),
         )
         own = SignedHeader(header, signed(self.standing.key, header))
-        self.standing.journal.answer(self.query, self.graph.session, after=self.before)
+        self.standing.journal.answer(self.query, self.graph.session, after=self.before, header=hashed(header))
         return Masked(
             standing=self.standing,
             graph=self.graph,
