@@ -21,7 +21,7 @@ from leptonic.errors import (
     ProtocolError,
     VersionMismatch,
 )
-from leptonic.experiment import Experiment, OwnModel
+from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_canonical
 from leptonic.secagg.long_digest import long_digest
 from leptonic.secagg.roster import Roster
@@ -122,10 +122,7 @@ class Responder:
 
     def _check_policy(self, experiment: Experiment) -> None:
         """What the owner's own file allows: code by name, and a privacy that holds against the coordinator."""
-        entries = [experiment.task.kind] if ":" in experiment.task.kind else []
-        if isinstance(experiment.model, OwnModel):
-            entries.append(experiment.model.name)
-        for entry in entries:
+        for entry in experiment.own_code:
             if entry not in self._settings.allow:
                 raise PolicyRefused(f"the experiment uses {entry}, which this node's file does not allow")
         most = self._settings.max_epsilon

@@ -109,18 +109,25 @@ class RoundRecord:
 
 
 class RunStore:
-    """One run's folder, open for writing by one process."""
+    """One run's folder, open for writing by one process; or with ``read_only`` for those who look at it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.folder = folder
-        self._database = sqlite3.connect(folder / "run.sqlite", isolation_level=None)
+        path = folder / "run.sqlite"
+        if read_only and not path.exists():
+            raise RunError(f"{path}: not there; give the folder of a run")
+        mode = "" if not read_only else "?mode=ro" if _is_open(path) else "?immutable=1"
+        self._database = sqlite3.connect(f"{path.resolve().as_uri()}{mode}", uri=True, isolation_level=None)
         try:
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            self._database.executescript(_SCHEMA)
+            if read_only:
+                self._database.execute("SELECT 1 FROM transcripts")
+            else:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = FULL")
+                self._database.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
             self._database.close()
-            raise RunError(f"{folder / 'run.sqlite'}: not a run store ({error}); restore it from a copy") from None
+            raise RunError(f"{path}: not a run store ({error}); restore it from a copy") from None
 
     def close(self) -> None:
         """Close the database."""
@@ -298,6 +305,11 @@ class RunStore:
         if row is None:
             raise RunError(f"{self.folder}: no run was begun here")
         return row[0]
+
+
+def _is_open(path: Path) -> bool:
+    """Whether a process writes there, or did when it was killed: what is new is beside the file."""
+    return path.with_name(f"{path.name}-wal").exists()
 
 
 def now() -> str:

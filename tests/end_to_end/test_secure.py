@@ -108,6 +108,14 @@ def test_the_sum_of_the_survivors_is_opened_when_clients_are_killed_in_a_session
     assert set(counted[0]) == alive | {after_masking}
     assert set(counted[1]) == alive
     assert deployed["model_sha256"] == clear_text_model(made.experiment, counted, tmp_path / "clear")
+    (alive_one, *_) = alive
+    for index, rounds in ((alive_one, 2), (after_masking, 1), (after_sharing, 0)):
+        verified = leptonic(
+            "verify", "deployed", "--as", f"client-{index}", "--node", f"nodes/client-{index}", cwd=tmp_path
+        ).stdout
+        assert f"client-{index} in {rounds or 'none'} of 2 rounds" in verified
+        shown = {2: 2, 1: 0, 0: 0}[rounds]
+        assert f"the records of {shown} rounds to its node, all as they are here" in verified
 
 
 @pytest.mark.slow

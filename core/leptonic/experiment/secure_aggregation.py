@@ -31,6 +31,11 @@ class SecureAggregation(Settings):
     )
     bits: Annotated[int, Field(ge=8, le=32)] = Field(default=32, description="of each masked number")
 
+    retain: Literal["nothing", "sums", "inputs"] = Field(
+        default="nothing",
+        description="what the coordinator keeps for those who check it later: opened sums; or the masked inputs too",
+    )
+
     @model_validator(mode="after")
     def _even(self) -> "SecureAggregation":
         if self.neighbours != "auto" and self.neighbours % 2:

@@ -12,7 +12,7 @@ from leptonic.experiment.algorithm import Algorithm, FedAvg, ServerOptimizer, Se
 from leptonic.experiment.combinations import check
 from leptonic.experiment.data import CatalogueData, Data, Task
 from leptonic.experiment.federation import Federation
-from leptonic.experiment.model import LeNet, Model
+from leptonic.experiment.model import LeNet, Model, OwnModel
 from leptonic.experiment.privacy import Privacy
 from leptonic.experiment.running import Evaluation, Outputs, Simulation
 from leptonic.experiment.scenario import Scenario
@@ -64,6 +64,12 @@ class Experiment(Settings):
     def hash(self) -> str:
         """SHA-256 of :attr:`canonical`, hexadecimal."""
         return hashlib.sha256(self.canonical).hexdigest()
+
+    @property
+    def own_code(self) -> list[str]:
+        """What it names by ``package.module:name``: runs only where somebody allows it."""
+        entries = [self.task.kind] if ":" in self.task.kind else []
+        return [*entries, self.model.name] if isinstance(self.model, OwnModel) else entries
 
     @property
     def summed(self) -> int:

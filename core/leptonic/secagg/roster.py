@@ -69,12 +69,8 @@ class Roster:
         this client has taken before, 0 if none. Raises BadSignature for another authority or a forged roster,
         ReplayedSession for an expired or older one, InconsistentCohort for one without this client.
         """
-        roster = decoded(SignedRoster, encoding)
-        content = roster.content
-        if roster.authority != authority:
-            raise BadSignature("the roster is signed by another authority than the one this node's file names")
-        verified(authority, roster.signature, bound(content), b"the authority")
-        _check_keys(content, authority)
+        checked = cls.signed_by(authority, encoding)
+        content = checked.content
         if content.federation != federation:
             raise InconsistentCohort("the roster belongs to another federation")
         if content.expires <= now:
@@ -83,10 +79,19 @@ class Roster:
             raise ReplayedSession(
                 f"a roster of version {content.version}, after version {seen}: an older one is no use"
             )
-        checked = cls(roster)
         if checked.keys.get(client) != key:
             raise InconsistentCohort("the roster does not name this client with its key")
         return checked
+
+    @classmethod
+    def signed_by(cls, authority: bytes, encoding: bytes) -> Self:
+        """A roster of this authority, whatever it says. Raises BadSignature, DecodeError."""
+        roster = decoded(SignedRoster, encoding)
+        if roster.authority != authority:
+            raise BadSignature("the roster is signed by another authority than the one that is trusted")
+        verified(authority, roster.signature, bound(roster.content), b"the authority")
+        _check_keys(roster.content, authority)
+        return cls(roster)
 
     @property
     def content(self) -> RosterContent:

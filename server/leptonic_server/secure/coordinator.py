@@ -28,6 +28,7 @@ from leptonic_server.judge import Asked
 from leptonic_server.secure.begun import Begun
 from leptonic_server.secure.given_up import AtWork, GivenUp
 from leptonic_server.secure.kept import KeptSession, Nothing
+from leptonic_server.secure.retained import Retained
 from leptonic_server.secure.trips import Part, Trips, ids
 from leptonic_server.state import RoundState
 from leptonic_server.store import ClientRecord, RoundRecord
@@ -68,6 +69,8 @@ class SecureCoordinator(Coordinator):
         self._begun: Begun | None = None
         self._transcript = self._store.transcript()
         self._store.keep_roster(office.roster.hash, office.roster.encoding)
+        secure = experiment.secure_aggregation
+        self._retained = Retained(self._store.folder, secure.retain if secure else "nothing")
 
     def run(self) -> None:
         """As every coordinator; the last round's record, which no work follows, is then brought to its survivors."""
@@ -190,10 +193,13 @@ class SecureCoordinator(Coordinator):
         at_work = AtWork(summing.cohort, summing.graph.bounds.abort_quorum, cohort)
         self._session.work(begun.number, at_work)
         self._given_up.work(at_work)
+        self._retained.begin(begun.number)
 
         def take(client: int, buffer: bytes | memoryview) -> None:
             view = memoryview(buffer)
-            summing.take(clients[client], bytes(view[summing.length :]), view[: summing.length])
+            masked, header = view[: summing.length], bytes(view[summing.length :])
+            summing.take(clients[client], header, masked)
+            self._retained.take(begun.number, header, masked)
 
         part = self._exchange.ask(
             "train",
@@ -225,6 +231,7 @@ class SecureCoordinator(Coordinator):
         unmasking = self._end_and_begin(ending, self._begun, asked)
         assert unmasking is not None
         opened = unmasking.open(self._expansion, _hash_of(self._transcript))
+        self._retained.opened(number, unmasking.closed, opened)
         self._transcript = encoded(SignedRecord(opened.record, signed(self._office.key, opened.record)))
         self._given_up.opened()
         return opened

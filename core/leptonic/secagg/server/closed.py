@@ -1,5 +1,6 @@
 """What is left of a session at the coordinator once no further masked input is taken."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,6 +37,21 @@ class ClosedSum:
     def graph(self) -> Graph:
         """Who shared with whom."""
         return graph_of(self.opening, self.cohort)
+
+    @cached_property
+    def advertised(self) -> Mapping[bytes, SignedAdvertisement]:
+        """The advertisements by client."""
+        return {each.client: each for each in self.advertisements}
+
+    @cached_property
+    def committed(self) -> Mapping[bytes, SignedCommitment]:
+        """The commitments by client: those who shared (U2)."""
+        return {each.client: each for each in self.commitments}
+
+    @cached_property
+    def survived(self) -> frozenset[bytes]:
+        """Whose inputs are in the sum (U3)."""
+        return frozenset(each.client for each in self.headers)
 
     @cached_property
     def sharers(self) -> tuple[Named, ...]:

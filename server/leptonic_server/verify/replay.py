@@ -1,0 +1,76 @@
+"""Each next model is the server's update by the opened sum, where sums were kept: the server's steps done again."""
+
+import hashlib
+
+import safetensors.numpy
+
+from leptonic import models, parameters
+from leptonic.algorithms import algorithm_for
+from leptonic.data.catalogue import spec_of
+from leptonic.errors import DecodeError, InconsistentCohort, RunError
+from leptonic.pipeline import Contribution, pipeline_for
+from leptonic.secagg.long_digest import long_digest
+from leptonic.secagg.server.remainder import digest_of_sum
+from leptonic.secagg.terms import session_settings
+from leptonic_server.optimizers import optimizer_for
+from leptonic_server.secure.retained import Retained
+from leptonic_server.state import RoundState
+from leptonic_server.store import RunStore
+from leptonic_server.verify.chain import Chain, Link
+
+__all__ = ["Replay"]
+
+
+class Replay:
+    """Goes through a run again. Its experiment must bring no code of its own."""
+
+    def __init__(self, store: RunStore) -> None:
+        self._store, self._experiment = store, store.experiment
+        model = models.build(self._experiment.model, spec_of(self._experiment.data), self._experiment.seed)
+        self._layout = parameters.layout_of(model)
+        self._pipeline = pipeline_for(self._experiment, self._layout.size)
+        self._algorithm = algorithm_for(self._experiment)
+        self._optimizer = optimizer_for(self._experiment.server_optimizer)
+        self._first = RoundState.first(parameters.to_vector(model), self._algorithm, self._optimizer)
+        self._retained = Retained(store.folder)
+
+    def check_settings(self, chain: Chain) -> None:
+        """Raise InconsistentCohort unless the sessions had the settings that the experiment means."""
+        expected = session_settings(self._experiment, self._pipeline)
+        for link in chain.links:
+            if link.record.opening.settings != expected:
+                raise InconsistentCohort(f"round {link.number}: had other settings than the experiment's")
+
+    def check_models(self, chain: Chain) -> int:
+        """Step from the first model by each sum that was kept. Returns the last round so reached.
+
+        Raises InconsistentCohort for a model that is not the step from the one before it, RunError for a damaged file.
+        """
+        state, rounds = self._first, {record.round: record for record in self._store.rounds()}
+        for link in chain.links:
+            if long_digest(state.broadcast(self._algorithm)) != link.record.context.payload:
+                raise InconsistentCohort(f"round {link.number}: clients were sent another model than the one before it")
+            total = self._sum(link)
+            if total is None:
+                return link.number - 1
+            clients = self._experiment.federation.clients
+            state = state.step(self._pipeline.decode(total), self._algorithm, self._optimizer, clients=clients)
+            if self._model_sha256(state) != rounds[link.number].model_sha256:
+                raise InconsistentCohort(f"round {link.number}: its model is not the step by its opened sum")
+        return len(chain.links)
+
+    def _sum(self, link: Link) -> Contribution | None:
+        """The round's opened sum, if it was kept."""
+        path = self._retained.sum_file(link.number)
+        if not path.exists():
+            return None
+        try:
+            total = self._pipeline.from_bytes(path.read_bytes())
+        except DecodeError as error:
+            raise RunError(f"{path}: is not a sum ({error}); restore it from a copy") from None
+        if digest_of_sum(total.words, total.scalars) != link.record.sum:
+            raise InconsistentCohort(f"round {link.number}: {path} is not the sum that was opened")
+        return total
+
+    def _model_sha256(self, state: RoundState) -> str:
+        return hashlib.sha256(safetensors.numpy.save(parameters.state_dict_of(self._layout, state.model))).hexdigest()

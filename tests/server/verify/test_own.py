@@ -1,0 +1,74 @@
+"""What a data owner learns of its part, and what a coordinator that changes things afterwards cannot hide from it."""
+
+from dataclasses import replace
+
+import pytest
+from tests.server.verify.deployed import LATE, Deployed
+
+from leptonic.errors import InconsistentCohort
+from leptonic.node_journal import Notes, OwnSession
+from leptonic_server.verify.own import own_part
+
+ONE = b"client-1"
+
+
+def test_every_input_is_counted_as_it_was_sent(whole: Deployed) -> None:
+    part = own_part(whole.chain(), ONE, whole.notes(ONE))
+    assert part.counted == {1: 5, 2: 4, 3: 5}
+    assert (part.left_out, part.silent, part.shown) == ([], [], [1, 2, 3])
+
+
+def test_an_input_that_was_left_out_is_said_so(whole: Deployed) -> None:
+    part = own_part(whole.chain(), LATE, whole.notes(LATE))
+    assert part.counted == {1: 5, 3: 5}
+    assert part.left_out == [2]
+
+
+def test_without_notes_it_is_only_known_that_none_is_counted(whole: Deployed) -> None:
+    part = own_part(whole.chain(), LATE, None)
+    assert (part.counted, part.left_out, part.silent, part.shown) == ({1: 5, 3: 5}, [], [2], [])
+
+
+def test_who_is_not_on_the_roster_has_no_part(whole: Deployed) -> None:
+    with pytest.raises(InconsistentCohort, match="the roster does not name nobody"):
+        own_part(whole.chain(), b"nobody", None)
+
+
+def changed(notes: Notes, session: bytes, **changes: object) -> Notes:
+    own: OwnSession = replace(notes.sessions[session], **changes)  # type: ignore[arg-type]
+    return replace(notes, sessions={**notes.sessions, session: own})
+
+
+def test_an_input_that_the_node_did_not_send(whole: Deployed) -> None:
+    chain, notes = whole.chain(), whole.notes(ONE)
+    session = chain.links[0].graph.session
+    for lied in (changed(notes, session, header=bytes(32)), changed(notes, session, header=None)):
+        with pytest.raises(InconsistentCohort, match="round 1: counts an input"):
+            own_part(chain, ONE, lied)
+    unknown = replace(notes, sessions={name: own for name, own in notes.sessions.items() if name != session})
+    with pytest.raises(InconsistentCohort, match="round 1: counts an input"):
+        own_part(chain, ONE, unknown)
+
+
+def test_survivors_that_the_node_did_not_sign(whole: Deployed) -> None:
+    chain = whole.chain()
+    lied = changed(whole.notes(ONE), chain.links[1].graph.session, survivors=bytes(32))
+    with pytest.raises(InconsistentCohort, match="round 2: its survivors are not those"):
+        own_part(chain, ONE, lied)
+
+
+def test_a_last_record_that_was_changed_afterwards(made: Deployed) -> None:
+    # Nothing comes after it, so that its chain holds; but it was shown to its survivors.
+    made.rewrite(3, lambda record: replace(record, sum=bytes(32)))
+    chain = made.chain()
+    assert own_part(chain, ONE, None).counted
+    with pytest.raises(InconsistentCohort, match="round 3: its record was changed since this node was shown it"):
+        own_part(chain, ONE, made.notes(ONE))
+
+
+def test_a_last_round_that_was_taken_away(made: Deployed) -> None:
+    with made.database() as database:
+        database.execute("DELETE FROM transcripts WHERE round = 3")
+        database.execute("DELETE FROM rounds WHERE round = 3")
+    with pytest.raises(InconsistentCohort, match="round 3: its record is missing"):
+        own_part(made.chain(), ONE, made.notes(ONE))
