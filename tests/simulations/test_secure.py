@@ -1,5 +1,6 @@
 """Secure aggregation in simulations: the same model as sums in the clear, whatever goes wrong on the way."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from tests.simulations.small import TRAINING, Run, experiment, stopped_at
 
 from leptonic.errors import RunError
 from leptonic.secagg.binding import hashed
+from leptonic.secagg.client.masked import Agreed, Unmasked
 from leptonic.secagg.encoding import decoded
 from leptonic.secagg.messages import SignedRecord
 from leptonic_server.outputs import Result
@@ -130,6 +132,27 @@ def test_a_steady_round_takes_three_trips(run: Run, monkeypatch: pytest.MonkeyPa
     trips = ["open", "share", "train"]
     ends = [(4, "open"), (4, "share"), (3, "record")]
     assert asked == [(number, step) for number in (1, 2, 3) for step in trips] + ends
+
+
+def test_who_may_have_lied_about_a_secret_is_kept_with_the_round(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    unmask = Agreed.unmask
+
+    def lied(agreed: Agreed, content: bytes) -> Unmasked:
+        unmasked = unmask(agreed, content)
+        if agreed.standing.client != b"client-1":
+            return unmasked
+        return Unmasked(unmasked.agreement, replace(unmasked._released, seed=bytes(32)))
+
+    made = experiment(federation=TEN, secure_aggregation={})
+    honest = run(made)
+    monkeypatch.setattr(Agreed, "unmask", lied)
+    result = run(made)
+    assert result.model_sha256 == honest.model_sha256
+    store = RunStore(Path(result.run_dir))
+    said = {record.client: record.detail for number, _, record in store.clients() if number == 1}
+    store.close()
+    assert said.pop(1) == "client-1 has released another seed than its own"
+    assert set(said.values()) == {""}
 
 
 def test_a_population_without_keys_is_refused_with_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

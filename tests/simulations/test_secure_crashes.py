@@ -13,6 +13,7 @@ from leptonic.experiment import Experiment
 from leptonic.secagg.expansion import Here
 from leptonic.secagg.server.unmasking import OpenedSum, Unmasking
 from leptonic.wire import Request
+from leptonic_client.participant import reply_to
 from leptonic_server.evaluation import Evaluator
 from leptonic_server.outputs import Outputs
 from leptonic_server.progress import RunListener
@@ -34,15 +35,19 @@ class Crash(BaseException):
 
 
 class Crashing:
-    """An engine that takes the coordinator down with the so-manieth reply."""
+    """An engine that takes the coordinator down with the so-manieth reply. silent: who does not work."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.left = math.inf
         self.replies = 0
+        self.silent: set[int] = set()
 
     def answers(self, requests: Sequence[Request], content: bytes | memoryview) -> Iterator[Any]:
         """The engine's replies."""
+        for request in [each for each in requests if each.step == "train" and each.client in self.silent]:
+            yield reply_to(request, "failed", detail="silent"), b""
+        requests = [each for each in requests if each.step != "train" or each.client not in self.silent]
         for reply, answer in self._engine.answers(requests, content):
             self.replies += 1
             self.left -= 1
@@ -145,6 +150,25 @@ def test_it_may_crash_again_and_again(tmp_path: Path, monkeypatch: pytest.Monkey
                 continue
             break
         assert found == model
+        check_one_sum_a_round(broken)
+
+
+def test_who_has_answered_in_an_earlier_life_only_is_shown_its_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Client 0 answers in the first life, the others in the second; in the third all are asked once more."""
+    model, _ = unbroken(tmp_path, monkeypatch)
+    with closing(Deployment(tmp_path / "lives", MADE, monkeypatch)) as broken:
+        # Two trips, and client 0's work.
+        broken.engine.left = 2 * CLIENTS + 1
+        with pytest.raises(Crash):
+            broken.coordinate(resume=False)
+        # The session is given up, two trips, and the work of all but client 0.
+        broken.engine.silent, broken.engine.left = {0}, 3 * CLIENTS + 2
+        with pytest.raises(Crash):
+            broken.coordinate(resume=True)
+        broken.engine.silent, broken.engine.left = set(), math.inf
+        assert broken.coordinate(resume=True) == model
         check_one_sum_a_round(broken)
 
 

@@ -5,17 +5,15 @@ session's cohort. Work that was asked for in a session that came to nothing is a
 that session has given it up.
 """
 
-from dataclasses import dataclass
 from typing import Unpack
 
 from leptonic.errors import BelowThreshold, ProtocolError, RunError
 from leptonic.experiment import Experiment
 from leptonic.pipeline import Contribution
-from leptonic.secagg.binding import hashed, signed
-from leptonic.secagg.encoding import decoded, encoded
+from leptonic.secagg.encoding import encoded
 from leptonic.secagg.expansion import Expansion
 from leptonic.secagg.long_digest import long_digest
-from leptonic.secagg.messages import Open, SignedRecord
+from leptonic.secagg.messages import Open
 from leptonic.secagg.server.agreeing import Agreeing
 from leptonic.secagg.server.office import Office
 from leptonic.secagg.server.unmasking import OpenedSum, Unmasking
@@ -26,24 +24,18 @@ from leptonic_server.cohort import choose
 from leptonic_server.coordinator import Coordinator, Phases, Surroundings
 from leptonic_server.judge import Asked
 from leptonic_server.secure.begun import Begun
+from leptonic_server.secure.ending import Ending, note_suspects
 from leptonic_server.secure.given_up import AtWork, GivenUp
 from leptonic_server.secure.kept import KeptSession, Nothing
 from leptonic_server.secure.retained import Retained
-from leptonic_server.secure.trips import Part, Trips, ids
+from leptonic_server.secure.transcript import Transcript
+from leptonic_server.secure.trips import Trips, ids
 from leptonic_server.state import RoundState
 from leptonic_server.store import ClientRecord, RoundRecord
 
 __all__ = ["SecureCoordinator"]
 
 _SESSIONS = "secure sessions"
-
-
-@dataclass(frozen=True)
-class Ending:
-    """A session whose inputs are summed. clients: roster indices of its survivors."""
-
-    state: Agreeing | Unmasking
-    clients: list[int]
 
 
 class SecureCoordinator(Coordinator):
@@ -65,17 +57,16 @@ class SecureCoordinator(Coordinator):
         self._office, self._expansion, self._session = office, expansion, session
         self._settings = session_settings(experiment, self._pipeline)
         self._trips = Trips(self._exchange, self._members, deadline=self._deadline)
-        self._given_up = GivenUp(office, self._exchange, self._members, deadline=self._deadline)
+        self._given_up = GivenUp(office, self._exchange, self._members, deadline=self._deadline, keep=session.given_up)
         self._begun: Begun | None = None
-        self._transcript = self._store.transcript()
-        self._store.keep_roster(office.roster.hash, office.roster.encoding)
+        self._transcript = Transcript(office, self._store)
         secure = experiment.secure_aggregation
         self._retained = Retained(self._store.folder, secure.retain if secure else "nothing")
 
     def run(self) -> None:
         """As every coordinator; the last round's record, which no work follows, is then brought to its survivors."""
         super().run()
-        survivors = _survivors_of(self._transcript)
+        survivors = self._transcript.survivors
         present = [client for client, name in ids(self._members, self._members.online()).items() if name in survivors]
         self._exchange.ask(
             "record",
@@ -83,7 +74,7 @@ class SecureCoordinator(Coordinator):
             attempt=1,
             cohort=present,
             content=b"",
-            own=dict.fromkeys(present, self._transcript),
+            own=dict.fromkeys(present, self._transcript.content),
             expected=0,
             wanted=len(present),
             deadline=self._deadline,
@@ -102,6 +93,7 @@ class SecureCoordinator(Coordinator):
             )
             with phases("unmask"):
                 opened = self._opened(ending, number, asked)
+                note_suspects(opened, asked, self._members)
         except ProtocolError as error:
             return _uncounted(asked, error), None
         with phases("aggregate"):
@@ -117,7 +109,8 @@ class SecureCoordinator(Coordinator):
             return None
         self._wait_for_members()
         failed_before = self._given_up.knows(pending.at_work)
-        self._given_up.work(pending.at_work)
+        for at_work in (*pending.before, pending.at_work):
+            self._given_up.work(at_work)
         if failed_before and isinstance(pending.ending, Agreeing):
             self._given_up.give_up(number, attempt)
         if pending.ending is None or self._given_up.is_over(pending.at_work):
@@ -183,10 +176,10 @@ class SecureCoordinator(Coordinator):
     def _summed(self, begun: Begun, state: RoundState, asked: Asked) -> Agreeing:
         """The third trip: work, and the masked sum of what it gives."""
         content = state.broadcast(self._algorithm)
-        summing = begun.sharing.close(long_digest(content), _hash_of(self._transcript))
+        summing = begun.sharing.close(long_digest(content), self._transcript.hash)
         clients = begun.clients(summing.clients)
         own = {
-            client: encoded(Work(summing.message(name, self._given_up.proofs(client)), self._transcript))
+            client: encoded(Work(summing.message(name, self._given_up.proofs(client)), self._transcript.content))
             for client, name in clients.items()
         }
         cohort = begun.clients(summing.graph.clients)
@@ -230,9 +223,9 @@ class SecureCoordinator(Coordinator):
             self._begun = self._begin(after, 1, choose(self._experiment, after, online, set()))
         unmasking = self._end_and_begin(ending, self._begun, asked)
         assert unmasking is not None
-        opened = unmasking.open(self._expansion, _hash_of(self._transcript))
+        opened = unmasking.open(self._expansion, self._transcript.hash)
         self._retained.opened(number, unmasking.closed, opened)
-        self._transcript = encoded(SignedRecord(opened.record, signed(self._office.key, opened.record)))
+        self._transcript.sign(opened.record)
         self._given_up.opened()
         return opened
 
@@ -246,7 +239,7 @@ class SecureCoordinator(Coordinator):
             "open",
             round_number=number,
             attempt=attempt,
-            closing=_agreement(ending),
+            closing=ending.agreement() if ending else None,
             opening=begun.invitation() if begun else None,
         )
         unmasking, failure = None, None
@@ -258,7 +251,7 @@ class SecureCoordinator(Coordinator):
             "share",
             round_number=number,
             attempt=attempt,
-            closing=_release(unmasking, ending.clients) if ending and unmasking else None,
+            closing=ending.release(unmasking) if ending and unmasking else None,
             opening=begun.introduction(first) if begun else None,
         )
         for trip in (first, second):
@@ -274,42 +267,22 @@ class SecureCoordinator(Coordinator):
         if isinstance(ending.state, Unmasking):
             return ending.state
         unmasking = ending.state.close()
-        self._session.agreed(unmasking.signatures)
+        self._session.agreed(unmasking)
         return unmasking
 
     def _commit(self, record: RoundRecord, state: RoundState, clients: list[ClientRecord]) -> None:
         """Commit a round with its transcript."""
-        self._store.commit(record, self._kept(state), clients, transcript=self._transcript if record.round else b"")
+        self._store.commit(
+            record, self._kept(state), clients, transcript=self._transcript.content if record.round else b""
+        )
         self._session.over()
         self._listener.round_committed(record)
-
-
-def _agreement(ending: Ending | None) -> Part | None:
-    """The end of a session: its survivors, unless a quorum has signed them."""
-    if ending is None or isinstance(ending.state, Unmasking):
-        return None
-    return Part.of(ending.state, ending.clients, message=ending.state.message)
-
-
-def _release(unmasking: Unmasking, survivors: list[int]) -> Part:
-    """The end of a session: the same for all."""
-    return Part.of(unmasking, survivors, message=lambda _: unmasking.message)
 
 
 def _absorb(asked: Asked, part: Asked) -> None:
     """Count a trip's bytes."""
     asked.bytes_down += part.bytes_down
     asked.bytes_up += part.bytes_up
-
-
-def _hash_of(transcript: bytes) -> bytes:
-    """What the next record names: the last one's hash, zeros before the first."""
-    return hashed(decoded(SignedRecord, transcript).record) if transcript else bytes(32)
-
-
-def _survivors_of(transcript: bytes) -> set[bytes]:
-    """Whose inputs are in the sum."""
-    return {each.client for each in decoded(SignedRecord, transcript).record.survivors.survivors}
 
 
 def _uncounted(asked: Asked, error: ProtocolError) -> Asked:

@@ -4,7 +4,7 @@ A client answers the same work in another session only if it is shown that the f
 coordinator could open a sum, claim a crash, and have it summed again without one client.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from leptonic.errors import InconsistentCohort
@@ -24,11 +24,16 @@ ANSWER_LIMIT = 256
 
 @dataclass(frozen=True)
 class AtWork:
-    """A session whose work was asked for. quorum: that can give it up. clients: its cohort's ids, by roster index."""
+    """A session whose work was asked for.
+
+    quorum: that can give it up. clients: its cohort's ids, by roster index. given_up: the proof that it was, if it was
+    before the coordinator came.
+    """
 
     cohort: CohortList
     quorum: int
     clients: Mapping[int, bytes]
+    given_up: AbortCertificate | None = None
 
     @property
     def session(self) -> bytes:
@@ -37,9 +42,21 @@ class AtWork:
 
 
 class GivenUp:
-    """The sessions at work in a round, none of which has come to a sum."""
+    """The sessions at work in a round, none of which has come to a sum.
 
-    def __init__(self, office: Office, exchange: Exchange, members: Members, *, deadline: float) -> None:
+    keep: is given the proof that a session was given up.
+    """
+
+    def __init__(
+        self,
+        office: Office,
+        exchange: Exchange,
+        members: Members,
+        *,
+        deadline: float,
+        keep: Callable[[bytes, AbortCertificate], None],
+    ) -> None:
+        self._keep = keep
         self._office, self._exchange, self._members, self._deadline = office, exchange, members, deadline
         self._at_work: dict[bytes, AtWork] = {}
         self._asked: dict[int, set[bytes]] = {}
@@ -50,6 +67,8 @@ class GivenUp:
         self._at_work[at_work.session] = at_work
         for client in at_work.clients:
             self._asked.setdefault(client, set()).add(at_work.session)
+        if at_work.given_up is not None:
+            self._certificates[at_work.session] = at_work.given_up
 
     def knows(self, at_work: AtWork) -> bool:
         """Whether the session's work was asked for since the coordinator is here."""
@@ -100,4 +119,6 @@ class GivenUp:
         )
         if len(words) >= at_work.quorum:
             signatures = tuple(words[name] for name in sorted(words))
-            self._certificates[at_work.session] = AbortCertificate(at_work.cohort, signatures)
+            certificate = AbortCertificate(at_work.cohort, signatures)
+            self._keep(at_work.session, certificate)
+            self._certificates[at_work.session] = certificate

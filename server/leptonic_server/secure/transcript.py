@@ -1,0 +1,33 @@
+"""The coordinator's side of the chain of records: each is signed and names the one before it."""
+
+from leptonic.secagg.binding import hashed, signed
+from leptonic.secagg.encoding import decoded, encoded
+from leptonic.secagg.messages import Record, SignedRecord
+from leptonic.secagg.server.office import Office
+from leptonic_server.store import RunStore
+
+__all__ = ["Transcript"]
+
+
+class Transcript:
+    """The last record of a run. content: its encoding, signed; nothing before the first."""
+
+    def __init__(self, office: Office, store: RunStore) -> None:
+        self._office, self.content = office, store.transcript()
+        store.keep_roster(office.roster.hash, office.roster.encoding)
+
+    @property
+    def hash(self) -> bytes:
+        """What the next record names: the last one's hash, zeros before the first."""
+        return hashed(decoded(SignedRecord, self.content).record) if self.content else bytes(32)
+
+    @property
+    def survivors(self) -> set[bytes]:
+        """Whose inputs are in the last sum."""
+        if not self.content:
+            return set()
+        return {each.client for each in decoded(SignedRecord, self.content).record.survivors.survivors}
+
+    def sign(self, record: Record) -> None:
+        """Go on with this record."""
+        self.content = encoded(SignedRecord(record, signed(self._office.key, record)))
