@@ -31,6 +31,9 @@ def client(
     insecure: Annotated[bool, typer.Option("--insecure", help="No TLS; this machine only.")] = False,
     once: Annotated[bool, typer.Option("--once", help="End when a joined run ends.")] = False,
     show_key: Annotated[bool, typer.Option("--show-key", help="Print the node's public key and end.")] = False,
+    show_refusals: Annotated[
+        bool, typer.Option("--show-refusals", help="Print what the node has refused, and why, and end.")
+    ] = False,
 ) -> None:
     """Run a node on local data: it joins the coordinator's runs, and only its model updates leave this machine.
 
@@ -44,6 +47,8 @@ def client(
     leptonic client node.toml
 
     leptonic client node.toml --show-key
+
+    leptonic client node.toml --show-refusals
     """
     from leptonic.address import loopback
     from leptonic.errors import ExperimentError
@@ -69,6 +74,9 @@ def client(
 
         typer.echo(public_hex(signing_key(settings.folder / "node.key", "the node's")))
         return
+    if show_refusals:
+        _print_refusals(settings.folder)
+        return
     loopback(settings.server, insecure=settings.insecure or insecure)
     if not Path(settings.data).exists():
         raise ExperimentError(f"{settings.data}: no such file or folder of data")
@@ -83,6 +91,17 @@ def client(
     except KeyboardInterrupt:
         say("stops")
         raise typer.Exit(130) from None
+
+
+def _print_refusals(folder: Path) -> None:
+    from contextlib import closing
+
+    from leptonic_client.home import ClientHome
+
+    with closing(ClientHome(folder, alone=False)) as home:
+        for each in home.refusals():
+            times = f", {each.times} times" if each.times > 1 else ""
+            typer.echo(f"{each.last}  run {each.run}, round {each.round}, {each.step}{times}: {each.reason}")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import safetensors.numpy
@@ -20,7 +21,10 @@ from leptonic.errors import BudgetExhausted, ReplayedSession, RunError
 from leptonic.files import write_atomic
 from leptonic.update import Vector
 
-__all__ = ["ClientHome", "KeptReply"]
+__all__ = ["ClientHome", "KeptReply", "Refusal"]
+
+MOST_REFUSALS = 10_000
+"""Refusals that are kept, so that nobody fills the owner's disk by asking."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -34,6 +38,10 @@ CREATE TABLE IF NOT EXISTS replies (
     run TEXT NOT NULL, step TEXT NOT NULL, digest TEXT NOT NULL, reply TEXT NOT NULL, payload BLOB NOT NULL,
     PRIMARY KEY (run, step)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS refusals (
+    run TEXT NOT NULL, round INTEGER NOT NULL, step TEXT NOT NULL, reason TEXT NOT NULL, last TEXT NOT NULL,
+    times INTEGER NOT NULL, PRIMARY KEY (run, round, step, reason)
+) STRICT;
 """
 
 
@@ -45,6 +53,18 @@ class KeptReply:
     digest: str
     reply: str
     payload: bytes
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What this node has refused. last: when it did the last time, UTC. times: how often it was asked."""
+
+    run: str
+    round: int
+    step: str
+    reason: str
+    last: str
+    times: int
 
 
 class ClientHome:
@@ -157,6 +177,23 @@ class ClientHome:
         query = "SELECT step, digest, reply, payload FROM replies WHERE run = ? AND step = ? AND digest = ?"
         row = self._database.execute(query, (run, step, digest)).fetchone()
         return KeptReply(row[0], row[1], row[2], bytes(row[3])) if row else None
+
+    def refuse(self, run: str, round_number: int, step: str, reason: str) -> None:
+        """Note that something was refused; the same again is counted. Beyond :data:`MOST_REFUSALS` none is added."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self._transaction():
+            row = (run, round_number, step, reason)
+            again = "UPDATE refusals SET times = times + 1, last = ? WHERE (run, round, step, reason) = (?, ?, ?, ?)"
+            if self._database.execute(again, (now, *row)).rowcount:
+                return
+            (count,) = self._database.execute("SELECT count(*) FROM refusals").fetchone()
+            if count < MOST_REFUSALS:
+                self._database.execute("INSERT INTO refusals VALUES (?, ?, ?, ?, ?, 1)", (*row, now))
+
+    def refusals(self) -> list[Refusal]:
+        """What was refused, the last at the end."""
+        rows = self._database.execute("SELECT * FROM refusals ORDER BY last, round")
+        return [Refusal(*row) for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -102,11 +102,16 @@ class Responder:
                 case _:
                     return self._work(request, content)
         except LeptonicError as error:
-            self._on_event(f"{request.step} is refused: {type(error).__name__}: {error}")
+            self._refuse(request, f"{type(error).__name__}: {error}")
             return reply_to(request, "refused", detail=_told(error)), b""
         except Exception as error:  # a defect of a model or of ours must not end the node
             self._on_event("".join(traceback.format_exception(error)))
             return reply_to(request, "failed", detail=f"{type(error).__name__}; the client's log says more"), b""
+
+    def _refuse(self, request: Request, reason: str) -> None:
+        """The owner is told, and can look it up later."""
+        self._on_event(f"{request.step} is refused: {reason}")
+        self._home.refuse(request.run, request.round, request.step, reason)
 
     def _join(self, request: Request, content: bytes, own: bytes) -> tuple[Reply, bytes]:
         experiment = from_canonical(content)
@@ -143,6 +148,8 @@ class Responder:
         if (known := self._recall(request, digest)) is not None:
             return known.reply.model_copy(update={"attempt": request.attempt}), known.content
         reply, answer = respond(participant, request, content, told=self._tell)
+        if reply.status == "refused":
+            self._home.refuse(request.run, request.round, request.step, reply.detail)
         if reply.status == "done":
             self._remembered[request.step] = Remembered(digest, reply, answer)
             if participant.plan is not None:
@@ -170,7 +177,9 @@ class Responder:
                 answer = party.abort(content)
             case _:
                 answer = party.record(own)
-        self._on_event(f"round {request.round}: {_TRIPS[request.step]}" + (f", but {detail}" if detail else ""))
+        if detail:
+            self._refuse(request, detail)
+        self._on_event(f"round {request.round}: {_TRIPS[request.step]}")
         return reply_to(request, "done", detail=detail), answer
 
     def _masked(self, request: Request, content: bytes, own: bytes) -> tuple[Reply, bytes]:

@@ -37,8 +37,8 @@ class JoinedMembers:
     """The members of a deployed federation.
 
     admitted: name -> key of those who may join, None to take those that come.
-    on_event: is told, in words, who joined and who was turned away. roster: what nodes are shown of the federation,
-    signed by its authority.
+    on_event: is told, in words, who joined and who was turned away. on_refusal: who does not join, and why.
+    roster: what nodes are shown of the federation, signed by its authority.
     """
 
     def __init__(
@@ -49,10 +49,12 @@ class JoinedMembers:
         *,
         admitted: Mapping[str, str] | None,
         on_event: Callable[[str], None],
+        on_refusal: Callable[[str, str], None],
         roster: bytes = b"",
     ) -> None:
         self._grid, self._experiment, self._run = grid, experiment, run
         self._admitted, self._signed_roster = admitted, roster
+        self._on_refusal = on_refusal
         self._on_event: Callable[[str], None] = lambda event: on_event(plain(event))
         self._joined: dict[str, tuple[str, int]] = {}
         self._asked: dict[str, tuple[Request, int]] = {}
@@ -149,11 +151,12 @@ class JoinedMembers:
             self._on_event("a node was turned away: its answer does not fit the question")
             return
         answer.verify(reply.key, reply.name)
-        if reply.status != "done":
-            self._on_event(f"{reply.name} does not join: {reply.detail}")
-            return
         if reason := self._objection(reply.name, reply.key):
             self._on_event(f"a node that calls itself {reply.name} {reason}; it was turned away")
+            return
+        if reply.status != "done":
+            self._on_event(f"{reply.name} does not join: {reply.detail}")
+            self._on_refusal(reply.name, plain(reply.detail))
             return
         if reply.name not in self._joined:
             self._on_event(f"{reply.name} has joined")

@@ -64,7 +64,15 @@ def serve(
         on_event(f"run {run} in {store.folder}; waiting for {experiment.federation.clients} clients at {host}:{port}")
         try:
             signed = office.roster.encoding if office else b""
-            members = JoinedMembers(grid, experiment, run, admitted=admitted, on_event=on_event, roster=signed)
+            members = JoinedMembers(
+                grid,
+                experiment,
+                run,
+                admitted=admitted,
+                on_event=on_event,
+                on_refusal=store.refused,
+                roster=signed,
+            )
             members.enrolled(store.roster() or _enrol(store, members, experiment.federation.clients))
             outputs = Outputs(experiment, store)
             rounds, done = experiment.training.rounds, store.last_round() or 0

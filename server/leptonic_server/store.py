@@ -46,6 +46,9 @@ CREATE TABLE IF NOT EXISTS transcripts (
 CREATE TABLE IF NOT EXISTS signed_rosters (
     digest BLOB PRIMARY KEY, content BLOB NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS refusals (
+    name TEXT NOT NULL, reason TEXT NOT NULL, last TEXT NOT NULL, PRIMARY KEY (name, reason)
+) STRICT;
 CREATE TABLE IF NOT EXISTS notes (
     key TEXT PRIMARY KEY, value TEXT NOT NULL
 ) STRICT;
@@ -249,6 +252,14 @@ class RunStore:
     def signed_rosters(self) -> dict[bytes, bytes]:
         """The signed rosters that transcripts may name, by their hashes."""
         return dict(self._database.execute("SELECT digest, content FROM signed_rosters").fetchall())
+
+    def refused(self, name: str, reason: str) -> None:
+        """Keep why a node does not join."""
+        self._database.execute("INSERT OR REPLACE INTO refusals VALUES (?, ?, ?)", (name, reason, now()))
+
+    def refusals(self) -> list[tuple[str, str]]:
+        """The nodes that did not join, and why, in their names' order."""
+        return self._database.execute("SELECT name, reason FROM refusals ORDER BY name, last").fetchall()
 
     def rounds(self) -> list[RoundRecord]:
         """All committed rounds in order; round 0 is the model before training."""

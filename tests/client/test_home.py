@@ -128,6 +128,24 @@ def test_a_run_keeps_its_experiment_and_its_index(home: ClientHome) -> None:
     home.bind(OTHER, "b" * 64, 4)
 
 
+def test_refusals_are_kept_and_counted(home: ClientHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.refuse(RUN, 2, "train", "PolicyRefused: too few")
+    home.refuse(RUN, 2, "train", "PolicyRefused: too few")
+    home.refuse(RUN, 3, "open", "BadSignature: not the coordinator's")
+    kept = {
+        (each.round, each.step, each.reason, each.times) for each in ClientHome(home.folder, alone=False).refusals()
+    }
+    assert kept == {
+        (2, "train", "PolicyRefused: too few", 2),
+        (3, "open", "BadSignature: not the coordinator's", 1),
+    }
+    monkeypatch.setattr("leptonic_client.home.MOST_REFUSALS", 2)
+    home.refuse(RUN, 4, "train", "another")
+    home.refuse(RUN, 2, "train", "PolicyRefused: too few")
+    assert [each.times for each in home.refusals() if each.round == 2] == [3]
+    assert len(home.refusals()) == 2
+
+
 KILLED_AFTER = """
 import os, signal, sys
 from pathlib import Path

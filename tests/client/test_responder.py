@@ -212,6 +212,8 @@ def test_what_is_no_experiment_is_refused(node: OneNode, content: bytes) -> None
 def test_an_unknown_run_is_refused_with_the_reason(node: OneNode) -> None:
     reply, answer = node.ask(experiment(), b"\0" * 2600)
     assert (reply.status, answer) == ("refused", b"")
+    (kept,) = node.homes[-1].refusals()
+    assert (kept.step, kept.reason) == ("train", reply.detail)
     assert f"has not joined run {RUN}" in reply.detail
 
 

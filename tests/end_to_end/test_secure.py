@@ -149,3 +149,8 @@ def test_a_node_joins_no_run_that_its_owner_does_not_allow(tmp_path: Path) -> No
         client = made.start("client-0", *arguments[0])
         wait_for(lambda: said(client, "another authority"), seconds=90, what="the refusal")
         wait_for(lambda: said(server, "client-0 does not join: BadSignature"), seconds=30, what="the server's word")
+    kept = leptonic("client", "node-0.toml", "--show-refusals", cwd=tmp_path).stdout
+    assert "join: BadSignature: the roster is signed by another authority" in kept.replace(", 2 times", "")
+    store = RunStore(tmp_path / "deployed", read_only=True)
+    assert [(name, reason.partition(":")[0]) for name, reason in store.refusals()] == [("client-0", "BadSignature")]
+    store.close()

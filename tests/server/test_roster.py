@@ -32,7 +32,15 @@ class Joining:
         monkeypatch.setattr(roster_module, "time", self)
         self.grid = ScriptedGrid()
         self.events: list[str] = []
-        self.members = JoinedMembers(self.grid, EXPERIMENT, RUN, admitted=admitted, on_event=self.events.append)
+        self.refused: list[tuple[str, str]] = []
+        self.members = JoinedMembers(
+            self.grid,
+            EXPERIMENT,
+            RUN,
+            admitted=admitted,
+            on_event=self.events.append,
+            on_refusal=lambda *refusal: self.refused.append(refusal),
+        )
 
     def monotonic(self) -> float:
         """Takes the place of the clock."""
@@ -153,6 +161,7 @@ def test_a_node_that_refuses_is_told_of_and_not_joined(joining: Joining) -> None
     joining.grid.scripts = {1: node("a", key_of(0), status="refused", detail="the policy says no")}
     assert turned_away(joining)
     assert joining.events == ["a does not join: the policy says no"]
+    assert joining.refused == [("a", "the policy says no")]
 
 
 def test_an_error_of_the_link_is_no_answer(joining: Joining) -> None:

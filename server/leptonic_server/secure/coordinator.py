@@ -272,9 +272,7 @@ class SecureCoordinator(Coordinator):
 
     def _commit(self, record: RoundRecord, state: RoundState, clients: list[ClientRecord]) -> None:
         """Commit a round with its transcript."""
-        self._store.commit(
-            record, self._kept(state), clients, transcript=self._transcript.content if record.round else b""
-        )
+        self._store.commit(record, self._kept(state), clients, transcript=self._transcript.content)
         self._session.over()
         self._listener.round_committed(record)
 
