@@ -25,6 +25,8 @@ __all__ = ["ClientHome", "KeptReply", "Refusal"]
 
 MOST_REFUSALS = 10_000
 """Refusals that are kept, so that nobody fills the owner's disk by asking."""
+REASON_LIMIT = 500
+"""Characters of a reason."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -179,16 +181,16 @@ class ClientHome:
         return KeptReply(row[0], row[1], row[2], bytes(row[3])) if row else None
 
     def refuse(self, run: str, round_number: int, step: str, reason: str) -> None:
-        """Note that something was refused; the same again is counted. Beyond :data:`MOST_REFUSALS` none is added."""
+        """Note that something was refused; the same again is counted. The newest :data:`MOST_REFUSALS` are kept."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction():
-            row = (run, round_number, step, reason)
+            row = (run, round_number, step, reason[:REASON_LIMIT])
             again = "UPDATE refusals SET times = times + 1, last = ? WHERE (run, round, step, reason) = (?, ?, ?, ?)"
             if self._database.execute(again, (now, *row)).rowcount:
                 return
-            (count,) = self._database.execute("SELECT count(*) FROM refusals").fetchone()
-            if count < MOST_REFUSALS:
-                self._database.execute("INSERT INTO refusals VALUES (?, ?, ?, ?, ?, 1)", (*row, now))
+            self._database.execute("INSERT INTO refusals VALUES (?, ?, ?, ?, ?, 1)", (*row, now))
+            oldest = "SELECT rowid FROM refusals ORDER BY last DESC, rowid DESC LIMIT -1 OFFSET ?"
+            self._database.execute(f"DELETE FROM refusals WHERE rowid IN ({oldest})", (MOST_REFUSALS,))  # noqa: S608
 
     def refusals(self) -> list[Refusal]:
         """What was refused, the last at the end."""

@@ -16,6 +16,7 @@ from leptonic.secagg.expansion import Expansion
 from leptonic.secagg.messages import Open, Record, SessionSettings, SignedRecord, Train
 from leptonic.secagg.standing import Standing
 from leptonic.secagg.terms import PHASE_TRAIN
+from leptonic.secagg.transcript import check_record
 from leptonic.secagg.trips import Trip, Work
 
 __all__ = ["Party"]
@@ -38,10 +39,16 @@ class Party:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._standing, self._expansion, self._now = standing, expansion, now
+        self._rosters = {standing.roster.hash: standing.roster}
         self._terms = (run.encode(), bytes.fromhex(experiment), settings)
         self._ending: ClientSession | None = None
         self._beginning: ClientSession | None = None
         self._opened = b""
+
+    def renew(self, standing: Standing) -> None:
+        """Go on with a new roster, from the next session on."""
+        self._standing = standing
+        self._rosters[standing.roster.hash] = standing.roster
 
     def open(self, content: bytes) -> tuple[bytes, str]:
         """Sign the survivors of the session that ends, and advertise keys for the one that begins.
@@ -78,9 +85,10 @@ class Party:
         return b""
 
     def _keep(self, content: bytes, named: bytes | None = None) -> None:
-        """Keep a round's record: the coordinator's, of the survivors that this client has signed, on one chain.
+        """Keep a round's record: whole, of the survivors that this client has signed, on one chain.
 
-        content: a :class:`SignedRecord`. named: the hash that it must have. Raises InconsistentCohort, BadSignature.
+        content: a :class:`SignedRecord`. named: the hash that it must have. Raises InconsistentCohort, BadSignature,
+        BelowThreshold.
         """
         shown = decoded(SignedRecord, content)
         record, digest = shown.record, hashed(shown.record)
@@ -89,7 +97,13 @@ class Party:
             raise InconsistentCohort("the session goes on from another record than the one that is shown")
         if (record.opening.run, record.opening.experiment, record.opening.settings) != self._terms:
             raise InconsistentCohort("the record is that of another run, or of other settings")
-        self._standing.check_coordinator(shown.signature, record)
+        roster = self._rosters.get(record.opening.roster)
+        if roster is not None:
+            check_record(shown, roster, record.previous, self._standing.verify)
+        else:
+            # Of a roster that this node has not seen since it was started: there is only the coordinator's word.
+            self._standing.check_coordinator(shown.signature, record)
+            content = b""
         journal = self._standing.journal
         signed = journal.agreed(record.survivors.session)
         if signed is not None and signed != hashed(record.survivors):

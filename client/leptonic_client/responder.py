@@ -6,9 +6,11 @@ on disk too, since training again would release fresh noise. What an experiment 
 """
 
 import hashlib
+import sqlite3
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +113,9 @@ class Responder:
     def _refuse(self, request: Request, reason: str) -> None:
         """The owner is told, and can look it up later."""
         self._on_event(f"{request.step} is refused: {reason}")
-        self._home.refuse(request.run, request.round, request.step, reason)
+        # A full disk must not end the node.
+        with suppress(sqlite3.Error):
+            self._home.refuse(request.run, request.round, request.step, reason)
 
     def _join(self, request: Request, content: bytes, own: bytes) -> tuple[Reply, bytes]:
         experiment = from_canonical(content)
@@ -123,6 +127,12 @@ class Responder:
         if request.run not in self._runs:
             self._on_event(f"joins run {request.run}: {experiment.name}, experiment {experiment.hash[:16]}")
             self._runs, self._remembered = {request.run: Joined(experiment, roster)}, {}
+        joined = self._runs[request.run]
+        if roster is not None and joined.roster is not None and roster.hash != joined.roster.hash:
+            self._on_event(f"takes version {roster.content.version} of the roster")
+            joined.roster = roster
+            if joined.party is not None:
+                joined.party.renew(self._membership.standing(roster))
         return reply_to(request, "done"), b""
 
     def _check_policy(self, experiment: Experiment) -> None:
@@ -149,7 +159,7 @@ class Responder:
             return known.reply.model_copy(update={"attempt": request.attempt}), known.content
         reply, answer = respond(participant, request, content, told=self._tell)
         if reply.status == "refused":
-            self._home.refuse(request.run, request.round, request.step, reply.detail)
+            self._refuse(request, reply.detail)
         if reply.status == "done":
             self._remembered[request.step] = Remembered(digest, reply, answer)
             if participant.plan is not None:

@@ -61,20 +61,23 @@ class Membership:
         )
         return roster
 
-    def party(self, roster: Roster, experiment: Experiment, run: str, pipeline: Pipeline) -> Party:
-        """What this node does in a run. The node's file must have conditions."""
+    def standing(self, roster: Roster) -> Standing:
+        """What this node brings to sessions. The node's file must have conditions."""
         conditions = self._settings.secure
         if conditions is None:
             raise PolicyRefused("this node's file has no [secure] table")
-        standing = Standing(
+        return Standing(
             client=self._settings.name.encode(),
             key=self._key,
             roster=roster,
             journal=self._opened(),
             policy=_policy(conditions),
         )
+
+    def party(self, roster: Roster, experiment: Experiment, run: str, pipeline: Pipeline) -> Party:
+        """What this node does in a run."""
         settings = session_settings(experiment, pipeline)
-        return Party(standing, Here(), settings=settings, run=run, experiment=experiment.hash)
+        return Party(self.standing(roster), Here(), settings=settings, run=run, experiment=experiment.hash)
 
     def _opened(self) -> NodeJournal:
         if self._journal is None:

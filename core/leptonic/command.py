@@ -14,6 +14,7 @@ import typer
 
 from leptonic import __version__
 from leptonic.errors import LeptonicError
+from leptonic.plain_text import plain
 
 __all__ = ["main"]
 
@@ -72,5 +73,7 @@ def main() -> None:
     except LeptonicError as error:
         if _debug:
             raise
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        # An error may quote what came over the network.
+        lines = (plain(line) for line in str(error).split("\n"))
+        typer.echo(f"{type(error).__name__}: " + "\n".join(lines), err=True)
         sys.exit(error.exit_code)

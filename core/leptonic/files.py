@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-__all__ = ["overwrite", "write_atomic"]
+__all__ = ["make_folder", "overwrite", "write_atomic"]
 
 
 def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
@@ -23,6 +23,14 @@ def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
         neighbour.unlink(missing_ok=True)
         raise
     _bring_to_disk(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there; their names are on disk when it returns."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _bring_to_disk(path.parent)
 
 
 def overwrite(path: Path, content: bytes) -> None:

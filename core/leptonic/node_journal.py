@@ -21,7 +21,8 @@ JOURNAL_FILE = "secagg.sqlite"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (run BLOB PRIMARY KEY, serial INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS sessions (
-    session BLOB PRIMARY KEY, abort_quorum INTEGER NOT NULL, closed TEXT, header BLOB, survivors BLOB
+    session BLOB PRIMARY KEY, run BLOB NOT NULL, round INTEGER NOT NULL, abort_quorum INTEGER NOT NULL, closed TEXT,
+    header BLOB, survivors BLOB
 ) STRICT;
 CREATE TABLE IF NOT EXISTS answers (query BLOB PRIMARY KEY, session BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS rosters (
@@ -59,10 +60,11 @@ class NodeJournal:
                 raise replayed_number(serial, last[0])
             self._database.execute("INSERT OR REPLACE INTO runs VALUES (?, ?)", (run, serial))
 
-    def enter(self, session: bytes, abort_quorum: int) -> None:
+    def enter(self, session: bytes, abort_quorum: int, *, run: bytes, number: int) -> None:
         """See :class:`Journal`."""
+        row = (session, run, number, abort_quorum)
         try:
-            self._database.execute("INSERT INTO sessions VALUES (?, ?, NULL, NULL, NULL)", (session, abort_quorum))
+            self._database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, NULL, NULL, NULL)", row)
         except sqlite3.IntegrityError:
             raise replayed_entry() from None
 
@@ -136,12 +138,13 @@ class NodeJournal:
 
 @dataclass(frozen=True)
 class OwnSession:
-    """What a node has said in a session.
+    """What a node has said in a session. number: of its round.
 
     header: the hash of its masked input's header, None if it sent none. survivors: the hash of the list that it signed,
     None if it signed none. given_up: whether it gave the session up.
     """
 
+    number: int
     header: bytes | None
     survivors: bytes | None
     given_up: bool
@@ -149,9 +152,9 @@ class OwnSession:
 
 @dataclass(frozen=True)
 class Notes:
-    """What a node's owner knows of a federation. client: its id. authority: the key that its own file pinned.
+    """What a node's owner knows of a run. client: its id. authority: the key that its own file pinned.
 
-    sessions: by name, of all runs. records: of the run that was asked for, their hashes by round.
+    sessions: by name. records: their hashes by round.
     """
 
     client: bytes
@@ -161,7 +164,10 @@ class Notes:
 
 
 def notes_of(folder: Path, *, federation: bytes, run: bytes) -> Notes:
-    """A node's notes, read while the node may run. folder: the node's own. Raises RunError where there are none."""
+    """A node's notes of a run, read while the node may run. folder: the node's own.
+
+    Raises RunError where there are none.
+    """
     path = folder / JOURNAL_FILE
     if not path.exists():
         raise RunError(f"{path}: no node's journal; give the folder that the node's file names")
@@ -169,16 +175,18 @@ def notes_of(folder: Path, *, federation: bytes, run: bytes) -> Notes:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             query = "SELECT client, authority FROM rosters WHERE federation = ?"
             membership = database.execute(query, (federation,)).fetchone()
-            rows = database.execute("SELECT session, header, survivors, closed FROM sessions").fetchall()
+            rows = database.execute(
+                "SELECT session, round, header, survivors, closed FROM sessions WHERE run = ?", (run,)
+            ).fetchall()
             records = database.execute("SELECT round, digest FROM records WHERE run = ?", (run,)).fetchall()
     except sqlite3.DatabaseError as error:
         raise _no_journal(path, error) from None
     if membership is None:
-        raise RunError(f"{path}: this node never took part in the federation {federation.decode(errors='replace')}")
+        raise RunError(f"{path}: this node never took part in the federation that the run names")
     return Notes(
         client=membership[0],
         authority=membership[1],
-        sessions={row[0]: OwnSession(row[1], row[2], row[3] == "abort") for row in rows},
+        sessions={row[0]: OwnSession(row[1], row[2], row[3], row[4] == "abort") for row in rows},
         records=dict(records),
     )
 

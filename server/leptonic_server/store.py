@@ -55,9 +55,12 @@ CREATE TABLE IF NOT EXISTS notes (
 CREATE INDEX IF NOT EXISTS clients_by_client ON clients (client, status, round);
 """
 
+_TABLES = {"run", "roster", "rounds", "clients", "transcripts", "signed_rosters", "notes"}
 
 _FILES = ("vectors-0.safetensors", "vectors-1.safetensors")
 _VIRTUAL_SECONDS = "virtual_seconds"
+MOST_REFUSALS = 1000
+"""Refusals of nodes that are kept."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,10 @@ class RunStore:
         self._database = sqlite3.connect(f"{path.resolve().as_uri()}{mode}", uri=True, isolation_level=None)
         try:
             if read_only:
-                self._database.execute("SELECT 1 FROM transcripts")
+                _check_hostile(self._database)
+                # One moment of a run that may be going on.
+                self._database.execute("BEGIN")
+                self._database.execute("SELECT 1 FROM run")
             else:
                 self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute("PRAGMA synchronous = FULL")
@@ -254,8 +260,10 @@ class RunStore:
         return dict(self._database.execute("SELECT digest, content FROM signed_rosters").fetchall())
 
     def refused(self, name: str, reason: str) -> None:
-        """Keep why a node does not join."""
+        """Keep why a node does not join; the newest :data:`MOST_REFUSALS` are kept."""
         self._database.execute("INSERT OR REPLACE INTO refusals VALUES (?, ?, ?)", (name, reason, now()))
+        oldest = "SELECT rowid FROM refusals ORDER BY last DESC, rowid DESC LIMIT -1 OFFSET ?"
+        self._database.execute(f"DELETE FROM refusals WHERE rowid IN ({oldest})", (MOST_REFUSALS,))  # noqa: S608
 
     def refusals(self) -> list[tuple[str, str]]:
         """The nodes that did not join, and why, in their names' order."""
@@ -316,6 +324,15 @@ class RunStore:
         if row is None:
             raise RunError(f"{self.folder}: no run was begun here")
         return row[0]
+
+
+def _check_hostile(database: sqlite3.Connection) -> None:
+    """Raise DatabaseError for a file in which somebody has put other things than our tables."""
+    database.execute("PRAGMA trusted_schema = OFF")
+    database.execute("PRAGMA query_only = ON")
+    strict = {row[1] for row in database.execute("PRAGMA table_list") if row[2] == "table" and row[5]}
+    if missing := _TABLES - strict:
+        raise sqlite3.DatabaseError(f"no strict table {min(missing)}")
 
 
 def _is_open(path: Path) -> bool:

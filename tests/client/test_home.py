@@ -140,10 +140,9 @@ def test_refusals_are_kept_and_counted(home: ClientHome, monkeypatch: pytest.Mon
         (3, "open", "BadSignature: not the coordinator's", 1),
     }
     monkeypatch.setattr("leptonic_client.home.MOST_REFUSALS", 2)
-    home.refuse(RUN, 4, "train", "another")
-    home.refuse(RUN, 2, "train", "PolicyRefused: too few")
-    assert [each.times for each in home.refusals() if each.round == 2] == [3]
-    assert len(home.refusals()) == 2
+    home.refuse(RUN, 4, "train", "another" * 1000)
+    assert [each.round for each in home.refusals()] == [3, 4]
+    assert len(home.refusals()[1].reason) == 500
 
 
 KILLED_AFTER = """

@@ -1,13 +1,14 @@
 """A client over the rounds of a run: two sessions at a time, each part judged by itself, one chain of records."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.core.secagg.members import COORDINATOR, digest, key_of
+from tests.core.secagg.members import COORDINATOR, digest, key_of, roster_of
 from tests.core.secagg.parties import RUN, Cast
 
-from leptonic.errors import BadSignature, InconsistentCohort, ReplayedSession
+from leptonic.errors import BadSignature, BelowThreshold, InconsistentCohort, ReplayedSession
 from leptonic.pipeline import Contribution
 from leptonic.secagg.binding import hashed, signed
 from leptonic.secagg.encoding import decoded, encoded
@@ -139,12 +140,34 @@ def test_a_record_is_the_coordinators(run: Run) -> None:
         run.worked(run.opened(number=2), number=2, named=hashed(record), shown=forged)
 
 
-def test_a_record_names_the_survivors_that_were_signed(run: Run) -> None:
+def test_a_record_is_whole(run: Run) -> None:
     record = run.record()
     fewer = type(record.survivors)(record.survivors.session, record.survivors.survivors[:2])
-    lie = altered(record, survivors=fewer)
+    for lie in (altered(record, survivors=fewer), altered(record, signatures=record.signatures[:2])):
+        with pytest.raises(BelowThreshold):
+            run.worked(run.opened(number=2), number=2, named=hashed(lie), shown=run.sign(lie))
+
+
+def test_a_record_names_the_survivors_that_were_signed(run: Run) -> None:
+    record = run.record()
+    (client, *_), (party, *_) = run.cast.clients.values(), run.parties.values()
+    # As if this client had signed another set than the quorum's.
+    client.standing.journal._agreed[record.survivors.session] = digest(b"another set")
     with pytest.raises(InconsistentCohort, match="other survivors"):
-        run.worked(run.opened(number=2), number=2, named=hashed(lie), shown=run.sign(lie))
+        party.record(run.sign(record))
+
+
+def test_a_new_roster_holds_from_the_next_session_on(run: Run) -> None:
+    record = run.record()
+    later = roster_of(3, version=2)
+    for (_, party), client in zip(run.parties.items(), run.cast.clients.values(), strict=True):
+        party.renew(replace(client.standing, roster=later))
+    with pytest.raises(InconsistentCohort, match="another federation or roster"):
+        run.opened(number=2)
+    run.office = Office(COORDINATOR, later)
+    sharing = run.opened(run.cast.opening(round=2, roster=later.hash))
+    # The record of the last round, on the old roster, is still taken.
+    run.summed(run.worked(sharing, number=2, named=hashed(record), shown=run.sign(record)), hashed(record))
 
 
 def test_the_last_record_is_brought_alone_and_kept(run: Run) -> None:
@@ -165,11 +188,13 @@ def test_no_round_has_two_records(run: Run) -> None:
 
 
 def test_a_record_goes_on_from_the_one_before_it(run: Run) -> None:
-    first = run.record()
-    second = run.summed(
-        run.worked(run.opened(number=2), number=2, named=hashed(first), shown=run.sign(first)), digest(b"another")
+    first, other = run.record(), Run()
+    begun = other.record()
+    second = other.summed(
+        other.worked(other.opened(number=2), number=2, named=hashed(begun), shown=other.sign(begun)), hashed(begun)
     ).record
     (party, *_) = run.parties.values()
+    party.record(run.sign(first))
     with pytest.raises(InconsistentCohort, match="does not go on from that of round 1"):
         party.record(run.sign(second))
     with pytest.raises(InconsistentCohort, match="another run"):

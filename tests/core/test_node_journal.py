@@ -35,15 +35,15 @@ def test_a_runs_numbers_rise(again: Again) -> None:
 
 
 def test_an_answer_is_known_with_its_session_and_quorum(again: Again) -> None:
-    again().enter(SESSION, 4)
+    again().enter(SESSION, 4, run=RUN, number=1)
     assert again().answered(QUERY) is None
     again().answer(QUERY, SESSION, after=None, header=HEADER)
     assert again().answered(QUERY) == (SESSION, 4)
 
 
 def test_of_two_sessions_at_a_time_one_answers(again: Again) -> None:
-    again().enter(SESSION, 4)
-    again().enter(OTHER, 5)
+    again().enter(SESSION, 4, run=RUN, number=1)
+    again().enter(OTHER, 5, run=RUN, number=1)
     again().answer(QUERY, SESSION, after=None, header=HEADER)
     for after in (None, OTHER):
         with pytest.raises(ReplayedSession, match="two sessions at a time"):
@@ -53,14 +53,14 @@ def test_of_two_sessions_at_a_time_one_answers(again: Again) -> None:
 
 
 def test_survivors_are_signed_once_and_never_after_an_abort(again: Again) -> None:
-    again().enter(SESSION, 4)
+    again().enter(SESSION, 4, run=RUN, number=1)
     again().agree(SESSION, SURVIVORS)
     with pytest.raises(ReplayedSession, match="its survivors were signed"):
         again().agree(SESSION, b"others")
     with pytest.raises(ReplayedSession, match="its survivors were signed"):
         again().abort(SESSION)
     assert again().agreed(SESSION) == SURVIVORS
-    again().enter(OTHER, 4)
+    again().enter(OTHER, 4, run=RUN, number=1)
     again().abort(OTHER)
     again().abort(OTHER)  # the same word again
     with pytest.raises(ReplayedSession, match="it was given up"):
@@ -76,9 +76,9 @@ def test_a_session_that_was_never_entered_is_neither_signed_nor_given_up(again: 
 
 
 def test_a_session_is_entered_once(again: Again) -> None:
-    again().enter(SESSION, 4)
+    again().enter(SESSION, 4, run=RUN, number=1)
     with pytest.raises(ReplayedSession, match="entered the session before"):
-        again().enter(SESSION, 4)
+        again().enter(SESSION, 4, run=RUN, number=1)
 
 
 def test_the_last_record_of_each_run_is_known(again: Again) -> None:
@@ -92,15 +92,15 @@ def test_the_last_record_of_each_run_is_known(again: Again) -> None:
 def test_an_owner_reads_what_the_node_has_said(tmp_path: Path) -> None:
     journal = NodeJournal(tmp_path / JOURNAL_FILE)
     journal.take_roster(b"wards", 4, client=b"east", authority=b"a" * 32)
-    journal.enter(SESSION, 4)
+    journal.enter(SESSION, 4, run=RUN, number=1)
     journal.answer(QUERY, SESSION, after=None, header=HEADER)
     journal.agree(SESSION, SURVIVORS)
-    journal.enter(OTHER, 4)
+    journal.enter(OTHER, 4, run=RUN, number=1)
     journal.abort(OTHER)
     journal.record(RUN, 1, b"1" * 32, b"first")
     notes = notes_of(tmp_path, federation=b"wards", run=RUN)  # while the node is still there
     assert (notes.client, notes.authority) == (b"east", b"a" * 32)
-    assert notes.sessions == {SESSION: OwnSession(HEADER, SURVIVORS, False), OTHER: OwnSession(None, None, True)}
+    assert notes.sessions == {SESSION: OwnSession(1, HEADER, SURVIVORS, False), OTHER: OwnSession(1, None, None, True)}
     assert notes.records == {1: b"1" * 32}
 
 
@@ -109,7 +109,7 @@ def test_notes_that_are_not_there_are_said_so(tmp_path: Path) -> None:
         notes_of(tmp_path, federation=b"wards", run=RUN)
     assert not list(tmp_path.iterdir())
     NodeJournal(tmp_path / JOURNAL_FILE).close()
-    with pytest.raises(RunError, match="never took part in the federation wards"):
+    with pytest.raises(RunError, match="never took part in the federation"):
         notes_of(tmp_path, federation=b"wards", run=RUN)
 
 

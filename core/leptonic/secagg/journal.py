@@ -14,8 +14,8 @@ class Journal(Protocol):
         """Note a session's number. Raises ReplayedSession unless it is above the run's last one."""
         ...
 
-    def enter(self, session: bytes, abort_quorum: int) -> None:
-        """Note a session whose cohort is fixed, and how many of it can give it up.
+    def enter(self, session: bytes, abort_quorum: int, *, run: bytes, number: int) -> None:
+        """Note a session of this round of a run, whose cohort is fixed, and how many of it can give it up.
 
         Raises ReplayedSession if it was entered before: a key seals one box.
         """
@@ -75,8 +75,9 @@ class MemoryJournal:
             raise replayed_number(serial, last)
         self._last[run] = serial
 
-    def enter(self, session: bytes, abort_quorum: int) -> None:
+    def enter(self, session: bytes, abort_quorum: int, *, run: bytes, number: int) -> None:
         """See :class:`Journal`."""
+        del run, number  # for who looks at it afterwards
         if session in self._quorums:
             raise replayed_entry()
         self._quorums[session] = abort_quorum

@@ -5,7 +5,7 @@ sum of the inputs: see docs/secagg.md.
 """
 
 from leptonic.errors import BelowThreshold, InconsistentCohort
-from leptonic.secagg.binding import bound, hashed, verified
+from leptonic.secagg.binding import Verifier, bound, hashed, verified
 from leptonic.secagg.graph import Graph, graph_of
 from leptonic.secagg.messages import Record, SignedRecord, SurvivorSet, View
 from leptonic.secagg.roster import Roster
@@ -13,7 +13,7 @@ from leptonic.secagg.roster import Roster
 __all__ = ["check_record"]
 
 
-def check_record(shown: SignedRecord, roster: Roster, previous: bytes) -> Graph:
+def check_record(shown: SignedRecord, roster: Roster, previous: bytes, verify: Verifier = verified) -> Graph:
     """Check a record with everything it holds, and return who shared with whom.
 
     roster: that of its session. previous: the hash of the record before, zeros for the first. Raises BadSignature,
@@ -22,12 +22,12 @@ def check_record(shown: SignedRecord, roster: Roster, previous: bytes) -> Graph:
     record, content = shown.record, roster.content
     if (record.opening.federation, record.opening.roster) != (content.federation, roster.hash):
         raise InconsistentCohort("the record is that of another federation or roster")
-    verified(content.coordinator, shown.signature, bound(record), b"the coordinator")
+    verify(content.coordinator, shown.signature, bound(record), b"the coordinator")
     if record.previous != previous or record.context.record != previous:
         raise InconsistentCohort("the record goes on from another one than the one before it")
     graph = _graph(record, roster)
     _check_survivors(record, graph)
-    _check_quorum(record, graph, roster)
+    _check_quorum(record, graph, roster, verify)
     return graph
 
 
@@ -51,7 +51,7 @@ def _check_survivors(record: Record, graph: Graph) -> None:
         raise InconsistentCohort("the record's view is not that of its sharers and its work")
 
 
-def _check_quorum(record: Record, graph: Graph, roster: Roster) -> None:
+def _check_quorum(record: Record, graph: Graph, roster: Roster, verify: Verifier) -> None:
     signers = {each.client for each in record.signatures}
     if not signers <= set(graph.clients):
         raise InconsistentCohort("the survivors are signed by somebody who is not of the cohort")
@@ -59,4 +59,4 @@ def _check_quorum(record: Record, graph: Graph, roster: Roster) -> None:
         raise BelowThreshold(f"{len(signers)} have signed the survivors, and {graph.bounds.quorum} are needed")
     statement = bound(SurvivorSet(graph.session, record.view, hashed(record.survivors)))
     for each in record.signatures:
-        verified(roster.keys[each.client], each.signature, statement, each.client)
+        verify(roster.keys[each.client], each.signature, statement, each.client)

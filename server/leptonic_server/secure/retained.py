@@ -6,20 +6,22 @@ written before their round is committed and name nothing that counts: a record's
 """
 
 import shutil
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from leptonic.errors import DecodeError, RunError
-from leptonic.files import overwrite, write_atomic
+from leptonic.files import make_folder, overwrite, write_atomic
 from leptonic.secagg.binding import hashed
 from leptonic.secagg.encoding import Digest, Id, decoded, encoded
 from leptonic.secagg.messages import SignedHeader
 from leptonic.secagg.server.closed import ClosedSum
 from leptonic.secagg.server.unmasking import OpenedSum
 
-__all__ = ["KeptSecret", "OpenedWith", "Retained"]
+__all__ = ["KeptSecret", "OpenedWith", "Retained", "read_regular"]
 
 _OPENING = "opening.bin"
+_OPENING_LIMIT = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,13 @@ class Retained:
         """A masked input was added. header: its header, signed."""
         if self._keeps_inputs:
             path = self.input_file(number, hashed(decoded(SignedHeader, header).header))
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             overwrite(path, bytes(masked))
 
     def opened(self, number: int, closed: ClosedSum, opened: OpenedSum) -> None:
         """A sum was opened. closed: what it was opened from."""
         if self._keeps_sums:
-            self._sums.mkdir(exist_ok=True)
+            make_folder(self._sums)
             words, sums = opened.words.astype("<u4", copy=False), opened.sums.astype("<u8", copy=False)
             overwrite(self.sum_file(number), b"".join((words.data, sums.data)))
         if self._keeps_inputs:
@@ -78,13 +80,20 @@ class Retained:
         """What opened the sum of a round. Raises RunError if it cannot be read."""
         path = self._folder(number) / _OPENING
         try:
-            return decoded(OpenedWith, path.read_bytes())
-        except (OSError, DecodeError) as error:
-            raise RunError(f"{path}: cannot be read ({error}); restore it from a copy") from None
-
-    def rounds(self) -> list[int]:
-        """The rounds whose inputs were kept, in order."""
-        return [int(path.parent.name.removeprefix("round-")) for path in sorted(self._inputs.glob(f"*/{_OPENING}"))]
+            return decoded(OpenedWith, read_regular(path, at_most=_OPENING_LIMIT))
+        except DecodeError as error:
+            raise RunError(f"{path}: is not what opened a sum ({error}); restore it from a copy") from None
 
     def _folder(self, number: int) -> Path:
         return self._inputs / f"round-{number:05}"
+
+
+def read_regular(path: Path, *, at_most: int) -> bytes:
+    """A file that somebody else has made: nothing but a plain one of that size. Raises RunError."""
+    try:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > at_most:
+            raise RunError(f"{path}: is not a plain file of {at_most} bytes at most")
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}); restore it from a copy") from None

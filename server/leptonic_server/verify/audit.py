@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leptonic.errors import InconsistentCohort, RunError
+from leptonic.errors import InconsistentCohort
 from leptonic.integers import add
 from leptonic.secagg.binding import bound, hashed, verified
 from leptonic.secagg.encoding import Message
@@ -19,7 +19,7 @@ from leptonic.secagg.packing import packed_length, unpacked
 from leptonic.secagg.roster import Roster
 from leptonic.secagg.server.closed import ClosedSum
 from leptonic.secagg.server.remainder import centre, digest_of_sum, is_committed, remaining_masks
-from leptonic_server.secure.retained import Retained
+from leptonic_server.secure.retained import Retained, read_regular
 from leptonic_server.verify.chain import Link
 
 __all__ = ["audit"]
@@ -75,11 +75,9 @@ def _check_signature(roster: Roster, client: bytes, signature: bytes, message: M
 
 def _input(path: Path, header: MaskedHeader, settings: SessionSettings) -> tuple[memoryview, memoryview]:
     """A kept input, words and sums, as its client has committed to it."""
-    try:
-        content = memoryview(path.read_bytes())
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}); restore it from a copy") from None
     at = packed_length(settings.words, settings.bits)
-    if len(content) != at + 8 * settings.sums or long_digest(content[:at], content[at:]) != header.digest:
+    length = at + 8 * settings.sums
+    content = memoryview(read_regular(path, at_most=length))
+    if len(content) != length or long_digest(content[:at], content[at:]) != header.digest:
         raise InconsistentCohort(f"{path}: is not the masked input that its client has signed")
     return content[:at], content[at:]

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from leptonic.errors import DecodeError, InconsistentCohort, ProtocolError, RunError
+from leptonic.errors import DecodeError, InconsistentCohort, ProtocolError, ReplayedSession, RunError
 from leptonic.secagg.binding import hashed
 from leptonic.secagg.encoding import decoded
 from leptonic.secagg.graph import Graph
 from leptonic.secagg.messages import Record, SignedRecord
 from leptonic.secagg.roster import Roster, SignedRoster
+from leptonic.secagg.terms import PHASE_TRAIN
 from leptonic.secagg.transcript import check_record
 from leptonic_server.store import RunStore
 
@@ -35,10 +36,11 @@ class Link:
 
 @dataclass(frozen=True)
 class Chain:
-    """All records of a run. authority: who has signed its rosters."""
+    """All records of a run. authority: who has signed its rosters. digest: the hash of the last record."""
 
     authority: bytes
     links: tuple[Link, ...]
+    digest: bytes
 
 
 def federation_of(store: RunStore) -> bytes:
@@ -52,7 +54,7 @@ def chain_of(store: RunStore, authority: bytes | None) -> Chain:
     Raises RunError for a run without records, a ProtocolError for the first thing that does not hold.
     """
     contents = _contents(store)
-    rosters = store.signed_rosters()
+    rosters, run, experiment = store.signed_rosters(), (store.run or "").encode(), bytes.fromhex(store.experiment.hash)
     if authority is None:
         authority = decoded(SignedRoster, next(iter(rosters.values()))).authority if rosters else bytes(32)
     links: list[Link] = []
@@ -60,13 +62,13 @@ def chain_of(store: RunStore, authority: bytes | None) -> Chain:
     for number, content in enumerate(contents, start=1):
         try:
             link = _link(content, rosters, authority, previous)
-            _check_terms(link, links, store, number)
+            _check_terms(link, links, run, experiment)
         except ProtocolError as error:
             raise type(error)(f"round {number}: {error}") from None
         links.append(link)
         previous = hashed(link.record)
     _check_end(links, store)
-    return Chain(authority, tuple(links))
+    return Chain(authority, tuple(links), previous)
 
 
 def _contents(store: RunStore) -> list[bytes]:
@@ -85,13 +87,19 @@ def _link(content: bytes, rosters: dict[bytes, bytes], authority: bytes, previou
     return Link(shown.record, roster, check_record(shown, roster, previous))
 
 
-def _check_terms(link: Link, before: list[Link], store: RunStore, number: int) -> None:
+def _check_terms(link: Link, before: list[Link], run: bytes, experiment: bytes) -> None:
     """Every round of one run, in order and on the same terms."""
     opening = link.record.opening
-    named = (opening.round, opening.run, opening.experiment)
-    if named != (number, (store.run or "").encode(), bytes.fromhex(store.experiment.hash)):
+    if (opening.round, opening.phase, opening.run, opening.experiment) != (
+        len(before) + 1,
+        PHASE_TRAIN,
+        run,
+        experiment,
+    ):
         raise InconsistentCohort("the record is that of another round, run or experiment")
     if before:
+        if link.roster.content.version < before[-1].roster.content.version:
+            raise ReplayedSession("an older roster than in the round before")
         last = before[-1].record.opening
         if opening.settings != last.settings or opening.serial <= last.serial:
             raise InconsistentCohort("the settings have changed since the round before, or sessions are out of order")

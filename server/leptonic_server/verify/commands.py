@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leptonic.plain_text import plain
+
 if TYPE_CHECKING:
     from leptonic_server.store import RunStore
     from leptonic_server.verify.chain import Chain
@@ -51,15 +53,19 @@ def verify(
     from leptonic_server.verify.own import own_part
 
     with closing(RunStore(run_dir, read_only=True)) as store:
-        run = (store.run or "").encode()
+        run, trusted = (store.run or "").encode(), _key(authority)
         notes = notes_of(node, federation=federation_of(store), run=run) if node else None
-        if notes is not None and notes.client != client.encode():
-            raise InconsistentCohort(f"{node}: is the node of {notes.client.decode(errors='replace')}, not of {client}")
-        chain = chain_of(store, notes.authority if notes else _key(authority))
+        if notes is not None:
+            if notes.client != client.encode():
+                raise InconsistentCohort(f"{node}: is the node of {notes.client.decode()}, not of {client}")
+            if trusted not in (None, notes.authority):
+                raise InconsistentCohort(f"{node}: this node has pinned another authority than --authority names")
+            trusted = notes.authority
+        chain = chain_of(store, trusted)
         part = own_part(chain, client.encode(), notes)
-        _say_chain(chain, pinned=notes is not None or authority is not None)
+        _say_chain(chain, of=store.experiment.training.rounds, pinned=trusted is not None)
         _say_part(part, client, len(chain.links), noted=notes is not None)
-        typer.echo(f"models      {_models(store, chain)}")
+        _say("models", _models(store, chain))
     typer.echo(UNPROVEN)
 
 
@@ -92,18 +98,19 @@ def audit_sum(
 
     with closing(RunStore(run_dir, read_only=True)) as store, closing(Workers(os.cpu_count() or 1)) as expansion:
         chain, retained = chain_of(store, _key(authority)), Retained(run_dir)
-        _say_chain(chain, pinned=authority is not None)
-        numbers = sorted(set(round_ or retained.rounds()))
-        if not numbers:
+        secure, rounds = store.experiment.secure_aggregation, len(chain.links)
+        if secure is None or secure.retain != "inputs":
             raise RunError(f'{run_dir}: no inputs were kept; [secure_aggregation] retain = "inputs" keeps them')
+        _say_chain(chain, of=store.experiment.training.rounds, pinned=authority is not None)
+        numbers = sorted(set(round_ or range(1, rounds + 1)))
         for number in numbers:
-            if not 1 <= number <= len(chain.links):
-                raise RunError(f"round {number}: the run has rounds 1 to {len(chain.links)}")
+            if not 1 <= number <= rounds:
+                raise RunError(f"round {number}: the run has rounds 1 to {rounds}")
             try:
                 inputs = audit(chain.links[number - 1], retained, expansion)
             except ProtocolError as error:
                 raise type(error)(f"round {number}: {error}") from None
-            typer.echo(f"round {number:<5} the opened sum is that of its {inputs} inputs")
+            _say(f"round {number}", f"the opened sum is that of its {inputs} inputs")
 
 
 def _key(authority: str | None) -> bytes | None:
@@ -121,33 +128,56 @@ def _key(authority: str | None) -> bytes | None:
     return key
 
 
-def _say_chain(chain: "Chain", *, pinned: bool) -> None:
-    opening, bounds = chain.links[-1].record.opening, chain.links[-1].graph.bounds
-    typer.echo(f"federation  {opening.federation.decode(errors='replace')}, run {opening.run.decode(errors='replace')}")
+def _say_chain(chain: "Chain", *, of: int, pinned: bool) -> None:
+    """of: rounds of the experiment."""
+    opening = chain.links[-1].record.opening
+    least = min(link.graph.bounds.survivors for link in chain.links)
+    federation, run = opening.federation.decode(errors="replace"), opening.run.decode(errors="replace")
+    _say("federation", f"{federation}, run {run}")
     compare = "" if pinned else "  (as the run names it: compare it with the one that you were given)"
-    typer.echo(f"authority   {chain.authority.hex()}{compare}")
-    typer.echo(f"records     {len(chain.links)}, one chain, each signed by the coordinator and a quorum of its cohort")
+    _say("authority", f"{chain.authority.hex()}{compare}")
+    _say("records", f"{len(chain.links)} of {of} rounds, one chain, each signed by coordinator and quorum")
+    _say("chain", f"{chain.digest.hex()}  (compare it with other owners: the same for all)")
     adversary = "may lie" if opening.settings.lying else "is taken to keep to the protocol"
-    typer.echo(
-        f"terms       the coordinator {adversary}, {opening.settings.colluders} of {opening.settings.invited} clients "
-        f"may collude with it; sums of {bounds.survivors} at least"
+    _say(
+        "terms",
+        f"the coordinator {adversary}, {opening.settings.colluders} of {opening.settings.invited} clients "
+        f"may collude with it; sums of {least} at least",
     )
 
 
 def _say_part(part: "OwnPart", client: str, rounds: int, *, noted: bool) -> None:
     if part.counted:
         sizes = sorted({min(part.counted.values()), max(part.counted.values())})
+        as_sent = ", each as its node sent it" if noted and not part.unnoted else ""
         among = " to ".join(str(size) for size in sizes)
-        as_sent = ", each as its node sent it" if noted else ""
-        typer.echo(f"counted     {client} in {len(part.counted)} of {rounds} rounds, among {among}{as_sent}")
+        _say("counted", f"{client} in {len(part.counted)} of {rounds} rounds, among {among}{as_sent}")
     else:
-        typer.echo(f"counted     {client} in none of {rounds} rounds")
-    if part.left_out:
-        typer.echo(f"left out    in rounds {_listed(part.left_out)}: an input was sent and is not in the sum")
-    if part.silent:
-        typer.echo(f"silent      in rounds {_listed(part.silent)}: it was asked for an input, and none is in the sum")
+        _say("counted", f"{client} in none of {rounds} rounds")
+    _say_rounds("left out", part.left_out, "an input was sent and is not in the sum")
+    _say_rounds("silent", part.silent, "it was asked for an input, and none is in the sum")
+    _say_rounds("absent", part.absent, "the roster did not name it")
     if noted:
-        typer.echo(f"shown       the records of {len(part.shown)} rounds to its node, all as they are here")
+        _say("shown", f"the records of {len(part.shown)} rounds to its node, all as they are here")
+    _say_rounds(
+        "no notes", part.unnoted, "an input is counted, and its node knows nothing of it: was its folder replaced?"
+    )
+    _say_rounds("unsigned", part.unsigned, "the sum was opened upon others' signatures, without this node's")
+    _say_rounds(
+        "no record",
+        part.unnamed,
+        "it has signed the survivors of a session that has no record: it came to nothing, or its sum is kept from you",
+    )
+
+
+def _say_rounds(label: str, numbers: list[int], words: str) -> None:
+    if numbers:
+        _say(label, f"in round{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}: {words}")
+
+
+def _say(label: str, words: str) -> None:
+    """A line. What the run's folder says may hold anything."""
+    typer.echo(f"{label:<11} {plain(words)}")
 
 
 def _models(store: "RunStore", chain: "Chain") -> str:
@@ -158,11 +188,6 @@ def _models(store: "RunStore", chain: "Chain") -> str:
 
     replay = Replay(store)
     replay.check_settings(chain)
-    reached, rounds = replay.check_models(chain), len(chain.links)
-    if reached == rounds:
-        return f"each of rounds 1 to {rounds} is the server's step by the opened sum, from the first model on"
-    return f'not checked beyond round {reached}: the opened sums were not kept ([secure_aggregation] retain = "sums")'
-
-
-def _listed(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))
+    if reached := replay.check_models(chain):
+        return f"each of rounds 1 to {reached} is the server's step by the opened sum, from the first model on"
+    return 'the first is the seed\'s; opened sums were not kept for the others ([secure_aggregation] retain = "sums")'

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import safetensors.numpy
 
 from leptonic import models, parameters
@@ -13,12 +14,17 @@ from leptonic.secagg.long_digest import long_digest
 from leptonic.secagg.server.remainder import digest_of_sum
 from leptonic.secagg.terms import session_settings
 from leptonic_server.optimizers import optimizer_for
-from leptonic_server.secure.retained import Retained
+from leptonic_server.secure.retained import Retained, read_regular
 from leptonic_server.state import RoundState
 from leptonic_server.store import RunStore
 from leptonic_server.verify.chain import Chain, Link
 
 __all__ = ["Replay"]
+
+_EXPECTED = (
+    "the one before it (or this machine computes other bits than the coordinator's: compare the versions of torch "
+    "and numpy)"
+)
 
 
 class Replay:
@@ -42,35 +48,50 @@ class Replay:
                 raise InconsistentCohort(f"round {link.number}: had other settings than the experiment's")
 
     def check_models(self, chain: Chain) -> int:
-        """Step from the first model by each sum that was kept. Returns the last round so reached.
+        """Step from the first model by each opened sum. Returns the last round so reached: 0 where none was kept.
 
-        Raises InconsistentCohort for a model that is not the step from the one before it, RunError for a damaged file.
+        Raises InconsistentCohort for a model that is not the step from the one before it, RunError where a file is
+        damaged, or missing though the experiment says that it is kept.
         """
-        state, rounds = self._first, {record.round: record for record in self._store.rounds()}
+        secure = self._experiment.secure_aggregation
+        keeps = secure is not None and secure.retain != "nothing"
+        state, rounds = self._first, {record.round: record.model_sha256 for record in self._store.rounds()}
         for link in chain.links:
             if long_digest(state.broadcast(self._algorithm)) != link.record.context.payload:
-                raise InconsistentCohort(f"round {link.number}: clients were sent another model than the one before it")
+                raise InconsistentCohort(f"round {link.number}: clients were sent another model than {_EXPECTED}")
+            if not keeps:
+                return 0
             total = self._sum(link)
-            if total is None:
-                return link.number - 1
             clients = self._experiment.federation.clients
             state = state.step(self._pipeline.decode(total), self._algorithm, self._optimizer, clients=clients)
-            if self._model_sha256(state) != rounds[link.number].model_sha256:
+            if self._model_sha256(state) != rounds.get(link.number):
                 raise InconsistentCohort(f"round {link.number}: its model is not the step by its opened sum")
+        self._check_last(state)
         return len(chain.links)
 
-    def _sum(self, link: Link) -> Contribution | None:
-        """The round's opened sum, if it was kept."""
+    def _check_last(self, state: RoundState) -> None:
+        """What the run has delivered is the last model."""
+        if not np.array_equal(self._store.vectors()["model"], state.model):
+            raise InconsistentCohort("the kept model is not that of the last round")
+        delivered = self._store.folder / "model.safetensors"
+        expected = self._model_file(state)
+        if delivered.exists() and read_regular(delivered, at_most=len(expected)) != expected:
+            raise InconsistentCohort(f"{delivered}: is not the model of the last round")
+
+    def _sum(self, link: Link) -> Contribution:
+        """The round's opened sum."""
         path = self._retained.sum_file(link.number)
-        if not path.exists():
-            return None
         try:
-            total = self._pipeline.from_bytes(path.read_bytes())
+            total = self._pipeline.from_bytes(read_regular(path, at_most=self._pipeline.encoded_length))
         except DecodeError as error:
             raise RunError(f"{path}: is not a sum ({error}); restore it from a copy") from None
         if digest_of_sum(total.words, total.scalars) != link.record.sum:
             raise InconsistentCohort(f"round {link.number}: {path} is not the sum that was opened")
+        self._pipeline.check(total, clients=len(link.survivors))
         return total
 
     def _model_sha256(self, state: RoundState) -> str:
-        return hashlib.sha256(safetensors.numpy.save(parameters.state_dict_of(self._layout, state.model))).hexdigest()
+        return hashlib.sha256(self._model_file(state)).hexdigest()
+
+    def _model_file(self, state: RoundState) -> bytes:
+        return safetensors.numpy.save(parameters.state_dict_of(self._layout, state.model))

@@ -159,7 +159,7 @@ def test_who_has_not_answered_needs_no_proof() -> None:
 def test_a_journal_takes_one_end_of_a_session_and_one_answer_at_a_time() -> None:
     journal = MemoryJournal()
     for session in (b"signed", b"given up"):
-        journal.enter(session, 3)
+        journal.enter(session, 3, run=b"run", number=1)
     journal.agree(b"signed", b"survivors")
     journal.abort(b"given up")
     journal.abort(b"given up")

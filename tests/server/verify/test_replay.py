@@ -2,9 +2,10 @@
 
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from tests.server.verify.deployed import ROUNDS, Deployed
+from tests.server.verify.deployed import ROUNDS, Deployed, run_in
 
 from leptonic.errors import InconsistentCohort, RunError
 from leptonic_server.secure.retained import Retained
@@ -22,9 +23,34 @@ def test_all_models_follow_from_the_first(whole: Deployed) -> None:
     assert checked(whole) == ROUNDS
 
 
-def test_where_a_sum_was_not_kept_it_ends(made: Deployed) -> None:
+def test_a_sum_that_should_be_there(made: Deployed) -> None:
     Retained(made.run).sum_file(2).unlink()
-    assert checked(made) == 1
+    with pytest.raises(RunError, match=r"round-00002.bin: cannot be read"):
+        checked(made)
+
+
+def test_where_no_sums_are_kept_the_first_model_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checked(run_in(tmp_path, monkeypatch, secure_aggregation={"colluders": 1})) == 0
+
+
+def test_another_model_was_delivered(made: Deployed) -> None:
+    delivered = made.run / "model.safetensors"
+    content = bytearray(delivered.read_bytes())
+    content[-1] ^= 1
+    delivered.write_bytes(content)
+    with pytest.raises(InconsistentCohort, match="is not the model of the last round"):
+        checked(made)
+    delivered.write_bytes(bytes(len(content) + 1))
+    with pytest.raises(RunError, match="is not a plain file"):
+        checked(made)
+
+
+def test_another_model_was_kept(made: Deployed) -> None:
+    with made.database() as database:
+        row = database.execute("SELECT vectors, sha256 FROM rounds WHERE round = 2").fetchone()
+        database.execute("UPDATE rounds SET vectors = ?, sha256 = ? WHERE round = 3", row)
+    with pytest.raises(InconsistentCohort, match="the kept model is not that of the last round"):
+        checked(made)
 
 
 def test_another_sum_than_the_opened_one(made: Deployed) -> None:

@@ -81,7 +81,9 @@ class Opened:
         channel, masks = secret_key(self._channel), secret_key(self._masks)
         channels = {other: bytearray(agreed(channel, advertised[other].channel, other)) for other in neighbours}
         pairs = {other: bytearray(agreed(masks, advertised[other].masks, other)) for other in neighbours}
-        self.standing.journal.enter(graph.session, graph.bounds.abort_quorum)
+        self.standing.journal.enter(
+            graph.session, graph.bounds.abort_quorum, run=self.opening.run, number=self.opening.round
+        )
         seed = bytearray(secrets.token_bytes(32))
         boxes = self._boxes(graph, neighbours, channels, seed)
         commitment = Commitment(
