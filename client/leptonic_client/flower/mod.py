@@ -48,10 +48,14 @@ def secure_aggregation(message: Message, context: Context, call_next: App) -> Me
     try:
         with place_of(context, record) as place:
             return Message(ANSWERS[step_of(record)](Asked(place, context, record, own, work)), reply_to=message)
-    except (PrivacyError, ProtocolError, ExperimentError, BdbQuit):
+    except (PrivacyError, ProtocolError, ExperimentError, _WorkFailed, BdbQuit):
         raise
     except Exception as error:
         raise RunError(f"{type(error).__name__}; the client's log says more") from error
+
+
+class _WorkFailed(RunError):
+    """The app's training gave no reply; says no more than the coordinator may read."""
 
 
 def _worked(call_next: App, message: Message, context: Context) -> Message:
@@ -61,9 +65,9 @@ def _worked(call_next: App, message: Message, context: Context) -> Message:
     except BdbQuit:
         raise
     except Exception as error:
-        raise RunError(f"the app's training raised {type(error).__name__}; the client's log says more") from error
+        raise _WorkFailed(f"the app's training raised {type(error).__name__}; the client's log says more") from error
     if not isinstance(reply, Message) or reply.has_error():
-        raise RunError("the app's training gave no reply with content; the client's log may say more")
+        raise _WorkFailed("the app's training gave no reply with content; the client's log may say more")
     return reply
 
 

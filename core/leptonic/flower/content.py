@@ -36,10 +36,11 @@ def size_of(arrays: ArrayRecord) -> int:
 def change_of(before: ArrayRecord, after: ArrayRecord) -> Vector:
     """What a client's work has changed: (d,) float32, the arrays in the order of their names, each in row-major order.
 
-    Raises ExperimentError unless both have the same arrays.
+    Raises ExperimentError unless both have the same names and shapes.
     """
     old, new = dict(_values(before)), dict(_values(after))
-    if shapes(old) != shapes(new):
+    # Types may differ: some of Flower's strategies make float64 of float32, which apps turn back.
+    if {name: value.shape for name, value in old.items()} != {name: value.shape for name, value in new.items()}:
         raise ExperimentError(
             "the app's reply has other arrays than the model it was sent: the same names and shapes are summed"
         )
@@ -69,16 +70,11 @@ def payload_digest(content: RecordDict) -> bytes:
         if isinstance(record, ArrayRecord):
             values = dict(_values(record))
             parts += map(_bytes, values.values())
-            described.append([name, "arrays", shapes(values)])
+            described.append([name, "arrays", _described(values)])
         else:
             entries = [[key, _plain(value)] for key, value in sorted(record.items())]
             described.append([name, type(record).__name__, entries])
     return long_digest(json.dumps(described, separators=(",", ":")).encode(), *parts)
-
-
-def shapes(values: dict[str, NDArray[Any]]) -> list[list[object]]:
-    """Name, type and shape of each array."""
-    return [[name, value.dtype.str, list(value.shape)] for name, value in values.items()]
 
 
 def _values(arrays: ArrayRecord) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -94,6 +90,10 @@ def _values(arrays: ArrayRecord) -> Iterator[tuple[str, NDArray[Any]]]:
                 "leave counters and other state of the model out of the ArrayRecord (GroupNorm has none, for one)"
             )
         yield name, np.asarray(value, value.dtype.newbyteorder("<"))
+
+
+def _described(values: dict[str, NDArray[Any]]) -> list[list[object]]:
+    return [[name, value.dtype.str, list(value.shape)] for name, value in values.items()]
 
 
 def _bytes(value: NDArray[Any]) -> memoryview:

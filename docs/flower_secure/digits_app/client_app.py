@@ -1,9 +1,9 @@
 """The ClientApp: plain Flower, but for the mod."""
 
-from digits_app import softmax
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from digits_app import softmax
 from leptonic_client.flower import secure_aggregation
 
 app = ClientApp(mods=[secure_aggregation])

@@ -1,11 +1,11 @@
 """The ServerApp: plain Flower, but for what is put around the strategy."""
 
 import numpy as np
-from digits_app import softmax
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
+from digits_app import softmax
 from leptonic_server.flower import SecureAggregation
 
 app = ServerApp()

@@ -15,10 +15,12 @@ def load(partition: int, partitions: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def initial() -> list[np.ndarray]:
+    """Weights (64, 10) and biases (10,)."""
     return [np.zeros((PIXELS, CLASSES), np.float32), np.zeros(CLASSES, np.float32)]
 
 
 def probabilities(parameters: list[np.ndarray], images: np.ndarray) -> np.ndarray:
+    """Those of each class, (n, 10)."""
     weight, bias = parameters
     scores = images @ weight + bias
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -38,6 +40,7 @@ def train(parameters: list[np.ndarray], images: np.ndarray, labels: np.ndarray, 
 
 
 def loss_and_accuracy(parameters: list[np.ndarray], images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The mean over these images."""
     chances = probabilities(parameters, images)
     loss = -np.log(chances[np.arange(len(labels)), labels] + 1e-9).mean()
     return float(loss), float((chances.argmax(axis=1) == labels).mean())
