@@ -70,9 +70,10 @@ def _open(asked: Asked) -> RecordDict:
     if opening.phase != PHASE_TRAIN:
         raise InconsistentCohort("a session of another phase than training")
     terms.pipeline(opening.settings)
-    asked.place.keeper.forget(asked.run)
     opened = open_session(asked.place.member.standing(asked.place.member.admitted(encoding)), asked.content)
     answer = opened.reply
+    # Its number is above the last one's, which is over.
+    asked.place.keeper.forget(asked.run)
     asked.keep("share", KeptSession(encoding, opening.settings, terms, suspended(opened)))
     return reply_of(answer)
 
