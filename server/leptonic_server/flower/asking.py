@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -42,8 +43,9 @@ class Asking:
         what: in words, for the log. take: raises ProtocolError. enough: whether it can do without the others.
         """
         messages = [Message(content, node, self.message_type) for node, content in contents.items()]
-        names = self.grid.push_messages(messages)
-        waiting = {name: node for name, node in zip(names, contents, strict=True) if name is not None}
+        # Fewer names, or none in a place, where the link has not taken a message.
+        pushed = zip_longest(self.grid.push_messages(messages), contents)
+        waiting = {name: node for name, node in pushed if name is not None}
         end, pause = time.monotonic() + self.timeout, _FIRST_PAUSE
         settled = False
         while waiting:
@@ -58,8 +60,8 @@ class Asking:
                 break
             time.sleep(min(pause, end - now))
             pause = min(2 * pause, _LONGEST_PAUSE)
-        for node in waiting.values():
-            LOGGER.warning("secure aggregation: node %d did not %s in time", node, what)
+        if waiting:
+            LOGGER.warning("secure aggregation: nodes %s did not %s in time", sorted(waiting.values()), what)
 
 
 def _taken(node: int, reply: Message, what: str, take: Callable[[int, RecordDict], None]) -> None:

@@ -45,6 +45,7 @@ def example(folder: Path, **config: Any) -> tuple[Summary, ArrayRecord]:
     summary = simulate_app(
         read_project(EXAMPLE),
         progress=AppProgress(quiet=True),
+        clients=COUNT,
         run_config={SWITCH: True, "model-file": str(folder / "model.npz"), **config},
     )
     stored = np.load(folder / "model.npz")
