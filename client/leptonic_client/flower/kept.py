@@ -3,7 +3,8 @@
 Flower runs each message of a ClientApp in a process of its own and passes ``Context.state`` on, which is anybody's to
 copy. So what lies there is sealed (ChaCha20-Poly1305, RFC 8439) under a key that was drawn for it alone, and the key
 lies in the node's home, whose database forgets it, on disk, before the state is opened. A copy that comes back is not
-opened: no state is left twice, whoever sends what how often. Neither of the two alone tells a secret of the session.
+opened: no state is left twice, whoever sends what how often. Neither of the two alone tells a secret of the session, so
+that what a disk still holds of a deleted key is of no use without the SuperNode's memory of that moment.
 """
 
 import os

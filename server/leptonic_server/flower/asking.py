@@ -18,7 +18,7 @@ __all__ = ["Asking", "LOGGER"]
 
 LOGGER = logging.getLogger("flwr")
 GRACE = 10.0
-"""Seconds that the others get once enough have answered."""
+"""Seconds that the others get at least once enough have answered; else as long again as these took."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
 
@@ -46,7 +46,8 @@ class Asking:
         # Fewer names, or none in a place, where the link has not taken a message.
         pushed = zip_longest(self.grid.push_messages(messages), contents)
         waiting = {name: node for name, node in pushed if name is not None}
-        end, pause = time.monotonic() + self.timeout, _FIRST_PAUSE
+        begin, pause = time.monotonic(), _FIRST_PAUSE
+        end = begin + self.timeout
         settled = False
         while waiting:
             for reply in self.grid.pull_messages(list(waiting)):
@@ -55,7 +56,7 @@ class Asking:
                     _taken(node, reply, what, take)
             now = time.monotonic()
             if not settled and enough():
-                settled, end = True, min(end, now + GRACE)
+                settled, end = True, min(end, now + max(GRACE, now - begin))
             if not waiting or now >= end:
                 break
             time.sleep(min(pause, end - now))

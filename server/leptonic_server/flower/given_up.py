@@ -10,32 +10,18 @@ from flwr.app import RecordDict
 
 from leptonic.errors import InconsistentCohort
 from leptonic.flower.wire import RECORD, content_of, request_of
-from leptonic.secagg.binding import hashed
 from leptonic.secagg.encoding import decoded, encoded
-from leptonic.secagg.messages import Abort, AbortCertificate, CohortList, Proofs, Signed
+from leptonic.secagg.messages import Abort, AbortCertificate, Proofs, Signed
 from leptonic.secagg.server.office import Office
 from leptonic_server.flower.asking import Asking
+from leptonic_server.secure.given_up import AtWork
 
-__all__ = ["AtWork", "GivenUp"]
-
-
-@dataclass(frozen=True)
-class AtWork:
-    """A session whose work was asked for. quorum: that can give it up. clients: its cohort's ids, by node."""
-
-    cohort: CohortList
-    quorum: int
-    clients: Mapping[int, bytes]
-
-    @property
-    def session(self) -> bytes:
-        """Its name."""
-        return hashed(self.cohort)
+__all__ = ["GivenUp"]
 
 
 @dataclass
 class GivenUp:
-    """The sessions at work since the last sum. seed: of simulated keys, where these are."""
+    """The sessions at work since the last sum, each with its cohort's ids by node."""
 
     at_work: dict[bytes, AtWork] = field(default_factory=dict)
     certificates: dict[bytes, AbortCertificate] = field(default_factory=dict)
@@ -54,7 +40,10 @@ class GivenUp:
         return encoded(Proofs(tuple(self.certificates[name] for name in known))) if known else b""
 
     def give_up(self, office: Office, asking: Asking, seed: Mapping[str, bytes]) -> None:
-        """Have the sessions given up that are not yet; who has signed their survivors will not."""
+        """Have the sessions given up that are not yet; who has signed their survivors will not.
+
+        seed: the secret of simulated keys, where these are.
+        """
         for session, at_work in self.at_work.items():
             if session not in self.certificates:
                 self._ask(at_work, office, asking, seed)

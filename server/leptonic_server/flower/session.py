@@ -20,7 +20,7 @@ from leptonic.secagg.server.sharing import Sharing
 from leptonic.secagg.server.summing import Summing
 from leptonic.secagg.server.unmasking import OpenedSum
 from leptonic_server.flower.asking import LOGGER, Asking
-from leptonic_server.flower.given_up import AtWork
+from leptonic_server.secure.given_up import AtWork
 
 __all__ = ["RoundSession"]
 

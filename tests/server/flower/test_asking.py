@@ -98,6 +98,12 @@ def test_once_there_is_enough_the_others_get_a_little_longer(clock: Clock) -> No
     assert GRACE + 2 <= seconds <= GRACE + 3
 
 
+def test_where_an_answer_takes_long_the_others_get_as_long_again(clock: Clock) -> None:
+    taken, seconds = took(clock, [20.0, 19.0, NEVER, 39.0], needed=2)
+    assert taken == [1, 0, 3]
+    assert 40 <= seconds <= 42
+
+
 def test_a_trip_without_enough_ends_at_its_deadline(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     taken, seconds = took(clock, [1.0, NEVER, NEVER], needed=2)
     assert taken == [0]

@@ -21,11 +21,12 @@ from tests.simulations.flower_apps.secure_federation import (
     worked,
 )
 
-from leptonic.errors import BelowThreshold, PolicyRefused, RunError
+from leptonic.errors import BelowThreshold, ExperimentError, PolicyRefused, RunError
 from leptonic.flower.content import moved
 from leptonic.flower.simulated import SWITCH
 from leptonic.flower.wire import MASKED, RECORD
-from leptonic_client.flower import secure_aggregation
+from leptonic.pipeline import Contribution
+from leptonic_client.flower import secure_aggregation, steps
 from leptonic_server.flower import SecureAggregation
 
 STEP_OF_LATTICE = 8.0 * 6 * 100 / 2**31
@@ -263,3 +264,35 @@ def test_two_strategies_in_a_row_go_on_in_one_run(tmp_path: Path) -> None:
     first = ran(nodes, federation.strategy())
     again = ran(nodes, federation.strategy(), arrays=first.arrays)
     same_bits(again.arrays, moved(first.arrays, sum_of(first.arrays, [0, 1, 2], 3).vectors["model"]))
+
+
+class Different(FedAvg):
+    def configure_train(self, server_round: int, *more: Any) -> list[Message]:
+        messages = list(super().configure_train(server_round, *more))
+        own = RecordDict({**messages[-1].content, "own": MetricRecord({"wish": 1})})
+        return [*messages[:-1], Message(own, messages[-1].metadata.dst_node_id, "train")]
+
+
+def test_a_strategy_that_sends_clients_different_content_is_refused(tmp_path: Path) -> None:
+    federation = Federation(tmp_path, 3)
+    nodes = federation.nodes()
+    with pytest.raises(ExperimentError, match="different content"):
+        ran(nodes, federation.strategy(fedavg(Different)))
+    assert not nodes.asked
+
+
+def test_a_sum_that_cannot_be_right_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One client counts itself twice: the sum is opened, and nobody can tell whose fault it is."""
+    honest, calls = steps._encoded, []
+
+    def doubled(*what: Any) -> Contribution:
+        contribution = honest(*what)
+        calls.append(contribution)
+        if len(calls) == 1:
+            contribution.add(contribution.copy())
+        return contribution
+
+    monkeypatch.setattr(steps, "_encoded", doubled)
+    federation = Federation(tmp_path, 4)
+    with pytest.raises(RunError, match="secure aggregation hides which"):
+        ran(federation.nodes(), federation.strategy())
