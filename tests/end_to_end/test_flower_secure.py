@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -106,7 +107,8 @@ def test_flowers_own_processes_sum_securely(tmp_path: Path) -> None:
             own = ("--node-config", f'leptonic-node="{file}" partition-id={number} num-partitions={COUNT}')
             processes.enter_context(started(tmp_path, f"node-{number}", *node, *own))
         processes.enter_context(started(tmp_path, "run", "flwr", "run", "app", "here", "--run-config", config))
-        wait_for(model.exists, seconds=240, what="the model")
+        # Its end is written last.
+        wait_for(lambda: zipfile.is_zipfile(model), seconds=240, what="the model")
     stored = np.load(model)
     for mine, theirs in zip((stored[name] for name in stored.files), expected(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
