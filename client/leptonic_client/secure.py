@@ -46,6 +46,11 @@ class Membership:
                 "the experiment aggregates securely, and this node's file has no [secure] table: "
                 "name the federation and the authority's public key there"
             )
+        return self.admitted(encoding)
+
+    def admitted(self, encoding: bytes) -> Roster:
+        """A roster that the coordinator brings, checked and noted. Raises as :meth:`Roster.read`, or PolicyRefused."""
+        conditions = self._conditions()
         journal, federation = self._opened(), conditions.federation.encode()
         roster = Roster.read(
             encoding,
@@ -62,22 +67,24 @@ class Membership:
         return roster
 
     def standing(self, roster: Roster) -> Standing:
-        """What this node brings to sessions. The node's file must have conditions."""
-        conditions = self._settings.secure
-        if conditions is None:
-            raise PolicyRefused("this node's file has no [secure] table")
+        """The standing under a roster that was admitted. The node's file must have conditions."""
         return Standing(
             client=self._settings.name.encode(),
             key=self._key,
             roster=roster,
             journal=self._opened(),
-            policy=_policy(conditions),
+            policy=_policy(self._conditions()),
         )
 
     def party(self, roster: Roster, experiment: Experiment, run: str, pipeline: Pipeline) -> Party:
         """What this node does in a run."""
         settings = session_settings(experiment, pipeline)
         return Party(self.standing(roster), Here(), settings=settings, run=run, experiment=experiment.hash)
+
+    def _conditions(self) -> SecureConditions:
+        if self._settings.secure is None:
+            raise PolicyRefused("this node's file has no [secure] table")
+        return self._settings.secure
 
     def _opened(self) -> NodeJournal:
         if self._journal is None:

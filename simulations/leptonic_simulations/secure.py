@@ -8,23 +8,19 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from leptonic.errors import LeptonicError, RunError
 from leptonic.experiment import Experiment
 from leptonic.files import write_atomic
 from leptonic.pipeline import Pipeline
-from leptonic.secagg.binding import derived_key, verified
-from leptonic.secagg.encoding import Id, Name
+from leptonic.secagg.binding import verified
 from leptonic.secagg.expansion import Expansion
 from leptonic.secagg.journal import MemoryJournal
 from leptonic.secagg.long_digest import LongDigest, long_digest
 from leptonic.secagg.roster import Roster, RosterContent, RosterEntry
 from leptonic.secagg.server.office import Office
+from leptonic.secagg.simulated_keys import simulated_key
 from leptonic.secagg.standing import Policy, Standing
 from leptonic.secagg.terms import session_settings
 from leptonic.secagg.trips import HEADER_LIMIT
@@ -42,18 +38,6 @@ AHEAD = 2
 """Clients whose inputs are masked while an earlier one is taken."""
 NEVER = 2**62
 """Seconds since 1970 at which a simulated roster expires."""
-
-
-@dataclass(frozen=True)
-class _SimulatedKey:
-    TAG: ClassVar[str] = "simulated key"
-    kind: Name
-    name: Id
-
-
-def _key(seed: bytes, kind: str, name: bytes) -> Ed25519PrivateKey:
-    secret = derived_key(seed, _SimulatedKey(kind.encode(), name), session=b"")
-    return Ed25519PrivateKey.from_private_bytes(secret)
 
 
 def federation_seed(path: Path) -> bytes:
@@ -99,8 +83,8 @@ class SimulatedFederation:
         # Simulated owners agree to what the experiment says.
         self._policy = Policy(survivors=2, colluders=min(secure.colluding(invited), invited), curious=True)
         names = (members.name(client).encode() for client in members)
-        self._keys = {name: _key(seed, "client", name) for name in names}
-        coordinator, authority = _key(seed, "office", b"coordinator"), _key(seed, "office", b"authority")
+        self._keys = {name: simulated_key(seed, "client", name) for name in names}
+        coordinator, authority = (simulated_key(seed, "office", name) for name in (b"coordinator", b"authority"))
         content = RosterContent(
             federation=experiment.name.encode(),
             version=1,

@@ -24,17 +24,17 @@ model = { name = "mlp", hidden = [64] }
 secure_aggregation = { colluders = 1 }
 [federation]
 clients = 6
-deadline = 25
+deadline = 18
 [federation.partition]
 scheme = "quantity"
 alpha = 2.0
 [training]
 rounds = 2
-local_epochs = 60
+local_epochs = 40
 batch_size = 8
 learning_rate = 0.01
 """
-QUICK = SLOW.replace("local_epochs = 60", "local_epochs = 1").replace("rounds = 2", "rounds = 4")
+QUICK = SLOW.replace("local_epochs = 40", "local_epochs = 1").replace("rounds = 2", "rounds = 4")
 
 
 def nodes(made: Federation, count: int = CLIENTS) -> list[tuple[str, ...]]:
