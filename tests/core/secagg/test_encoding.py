@@ -198,3 +198,41 @@ def test_what_was_read_does_not_change_with_the_buffer() -> None:
     named = decoded(Named, memoryview(buffer))
     buffer[:] = b"\xff" * len(buffer)
     assert named == Named(b"a", bytes(32))
+
+
+def test_a_message_is_written_alike_the_first_time_and_later() -> None:
+    for length in (1, 37, 64, 37):  # 37 is the sign by which a template has gaps
+        named = Named(b"%" * length, bytes(32))
+        assert encoded(named) == encoded(named) == struct.pack("<I", length) + b"%" * length + string(32)
+
+
+@pytest.mark.parametrize("number", [-1, 2**64])
+def test_wrong_values_are_refused_whatever_was_written_before(number: int) -> None:
+    assert encoded(Box(bytes(32), b"a", b"b", 1)) == encoded(Box(bytes(32), b"a", b"b", 1))
+    with pytest.raises(DecodeError, match=r"Box\.place"):
+        encoded(Box(bytes(32), b"a", b"b", number))
+    with pytest.raises(DecodeError, match=r"Box\.session: 31 bytes"):
+        encoded(Box(bytes(31), b"a", b"b", 1))
+
+
+def test_a_list_that_comes_again_is_the_same_one() -> None:
+    members = tuple(Named(b"client-%03d" % index, bytes(32)) for index in range(5))
+    content = encoded(CohortList(bytes(32), members))
+    first, again = decoded(CohortList, content), decoded(CohortList, bytearray(content))
+    assert first.members is again.members
+    assert encoded(first) == content
+    for other in (content[:-1] + b"x", content[:-36] + b"\x01" + content[-35:]):
+        try:
+            changed = decoded(CohortList, other)
+        except DecodeError:
+            continue
+        assert changed.members != members
+        assert encoded(changed) == other
+
+
+def test_a_list_with_secrets_is_not_remembered() -> None:
+    released = (messages.Released(b"a", bytes(33)), messages.Released(b"b", bytes(33)))
+    content = encoded(messages.SharesReleased(bytes(32), b"c", released, b""))
+    first, again = (decoded(messages.SharesReleased, content) for _ in range(2))
+    assert first == again
+    assert first.shares is not again.shares
