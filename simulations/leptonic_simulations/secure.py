@@ -180,7 +180,7 @@ class SecureEngine:
         self, requests: Sequence[Request], content: bytes | memoryview
     ) -> Iterator[tuple[Reply, bytes | memoryview]]:
         size = 4 * self._pipeline.size
-        payload = long_digest(content)
+        payload = self._federation.digest(content)
         model = payload if len(content) == size else long_digest(memoryview(content)[:size])
         willing: list[Request] = []
         for request in requests:

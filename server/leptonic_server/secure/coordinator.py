@@ -14,7 +14,6 @@ from leptonic.pipeline import Contribution
 from leptonic.secagg.binding import hashed, signed
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.expansion import Expansion
-from leptonic.secagg.long_digest import long_digest
 from leptonic.secagg.messages import Open, SignedRecord
 from leptonic.secagg.server.agreeing import Agreeing
 from leptonic.secagg.server.office import Office
@@ -160,7 +159,7 @@ class SecureCoordinator(Coordinator):
     def _summed(self, begun: Begun, state: RoundState, asked: Asked) -> Agreeing:
         """The third trip: work, and the masked sum of what it gives."""
         content = state.broadcast(self._algorithm)
-        summing = begun.sharing.close(long_digest(content), _hash_of(self._transcript))
+        summing = begun.sharing.close(self._office.digest(content), _hash_of(self._transcript))
         clients = begun.clients(summing.clients)
         own = {
             client: encoded(Work(summing.message(name, self._given_up.proofs(client)), self._transcript))

@@ -66,3 +66,12 @@ def test_it_believes_what_it_was_told_last() -> None:
     digest.know(b"told", memoryview(content))
     digest.know(b"again", memoryview(content))
     assert digest(memoryview(content)) == b"again"
+
+
+def test_bytes_are_hashed_once_for_two_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    digest, content, hashed = LongDigest(), bytes(100), list[bytes]()
+    monkeypatch.setattr(module, "long_digest", lambda part: hashed.append(part) or long_digest(part))
+    other = bytes(bytearray(content))
+    for part in (content, content, content, other, content, content):
+        assert digest(part) == long_digest(content)
+    assert [each is content for each in hashed] == [True, True, False, True]
