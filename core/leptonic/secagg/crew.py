@@ -171,7 +171,7 @@ class _Worker:
 def main() -> None:
     """Do what this process's parent asks for, until it says no more. Arguments: the memory's descriptor and length."""
     memory = SharedBytes(int(sys.argv[2]), int(sys.argv[1]))
-    words = np.frombuffer(memory.view, np.uint32)
+    words = np.frombuffer(memory.view[: memory.length // 4 * 4], np.uint32)
     with os.fdopen(0, "rb") as asked:
         while header := asked.read(_JOB.size):
             first, count, start, masks, blank, hashed = _JOB.unpack(header)

@@ -8,7 +8,7 @@ after another in memory that they share with this process, which adds it.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import Protocol
 
@@ -116,7 +116,8 @@ class Workers:
         self.close()
         if self.processes < 2:
             return memoryview(bytearray(length))
-        return self._share(length)[-length:]
+        view = self._share(length)
+        return view[len(view) - length :]
 
     def close(self) -> None:
         """End the workers."""
@@ -156,6 +157,13 @@ class Workers:
         inside = not rest and 0 <= at <= len(self._words) - len(words) and words.flags.c_contiguous
         return at if inside and self._memory is not None else None
 
+    def _slot(self, *, wait: bool) -> int | None:
+        """A slot that nobody has; None if there is none and it is not waited for."""
+        try:
+            return self._slots.get(block=wait)
+        except Empty:
+            return None
+
     def _add_to_foreign(self, crew: Crew, words: Words, masks: Sequence[Mask]) -> None:
         """Add the sums of the masks over ranges as they come out of slots."""
         keys = packed_keys(masks)
@@ -171,9 +179,8 @@ class Workers:
 
         for start, count in _ranges(len(words), self.processes * SLOTS):
             # Whoever holds slots empties one of them, and does not wait for others who may wait for its own.
-            while pending and self._slots.empty():
+            while (slot := self._slot(wait=not pending)) is None:
                 finish()
-            slot = self._slots.get()
             job = Job(slot * SLOT_WORDS, count, start, blank=True)
             pending.append((slot, start, count, crew.hand(job, keys)))
         while pending:
