@@ -5,9 +5,7 @@ derived from a secret in the run's folder, so that a resumed simulation is the s
 """
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from leptonic.errors import LeptonicError, RunError
@@ -23,19 +21,17 @@ from leptonic.secagg.server.office import Office
 from leptonic.secagg.simulated_keys import simulated_key
 from leptonic.secagg.standing import Policy, Standing
 from leptonic.secagg.terms import session_settings
-from leptonic.secagg.trips import HEADER_LIMIT
 from leptonic.wire import PayloadStore, Reply, Request
 from leptonic_client.participant import failure, reply_to
 from leptonic_client.party import Party
 from leptonic_simulations.grid import Engine
+from leptonic_simulations.masking import Masking
 from leptonic_simulations.members import Everyone
 
 __all__ = ["SecureEngine", "SimulatedFederation", "federation_seed"]
 
 MOST_CLIENTS = 20_000
 """Clients of whom each gets a key."""
-AHEAD = 2
-"""Clients whose inputs are masked while an earlier one is taken."""
 NEVER = 2**62
 """Seconds since 1970 at which a simulated roster expires."""
 
@@ -130,7 +126,7 @@ class SecureEngine:
         self._payloads, self._expansion, self._name = payloads, expansion, name
         self._settings = session_settings(experiment, pipeline)
         self._parties: dict[int, Party] = {}
-        self._threads = ThreadPoolExecutor(AHEAD, thread_name_prefix="masking")
+        self._masking = Masking(pipeline, expansion, self._masked)
 
     def answers(
         self, requests: Sequence[Request], content: bytes | memoryview
@@ -153,7 +149,7 @@ class SecureEngine:
 
     def close(self) -> None:
         """Close the engine."""
-        self._threads.shutdown()
+        self._masking.close()
         self._engine.close()
 
     def _each(
@@ -171,7 +167,7 @@ class SecureEngine:
         self, requests: Sequence[Request], content: bytes | memoryview
     ) -> Iterator[tuple[Reply, bytes | memoryview]]:
         size = 4 * self._pipeline.size
-        payload = long_digest(content)
+        payload = self._federation.digest(content)
         model = payload if len(content) == size else long_digest(memoryview(content)[:size])
         willing: list[Request] = []
         for request in requests:
@@ -183,33 +179,21 @@ class SecureEngine:
                 willing.append(request.model_copy(update={"own": None}))
         if not willing:
             return
-        # While one client's input is hashed and taken, the next one's is masked.
-        masking = deque[tuple[Reply, Future[memoryview]]]()
-        for reply, encoded in self._engine.answers(willing, content):
-            if reply.status != "done":
-                yield reply, encoded
-                continue
-            # Its own memory, with room for the header: it is masked in place, and the engine's is used again.
-            own = bytearray(len(encoded) + HEADER_LIMIT)
-            own[: len(encoded)] = encoded
-            masking.append((reply, self._threads.submit(self._masked, reply.client, own)))
-            if len(masking) > AHEAD:
-                yield _ready(masking)
-        while masking:
-            yield _ready(masking)
+        yield from self._masking.answers(self._engine.answers(willing, content))
 
-    def _masked(self, client: int, encoded: bytearray) -> memoryview:
+    def _masked(self, client: int, slot: memoryview) -> memoryview:
         """A client's answer, made of what it trained in the same memory: masked input, then header."""
         length = self._pipeline.encoded_length
-        masked = self._parties[client].mask(self._pipeline.from_bytes(memoryview(encoded)[:length]))
-        end = masked.own.header.length
-        if end < length:
+        masked = self._parties[client].mask(self._pipeline.from_bytes(slot[:length]))
+        header = masked.own.header
+        if header.length < length:
             # Packed into fewer bits, elsewhere.
-            encoded[:end] = b"".join(masked.parts)
-        encoded[end : end + len(masked.reply)] = masked.reply
-        answer = memoryview(encoded).toreadonly()[: end + len(masked.reply)]
-        self._federation.digest.know(encoded, masked.own.header.digest)
-        return answer
+            slot[: header.length] = b"".join(masked.parts)
+        end = header.length + len(masked.reply)
+        slot[header.length : end] = masked.reply
+        at = len(masked.parts[0])
+        self._federation.digest.know(header.digest, slot[:at], slot[at : header.length])
+        return slot[:end].toreadonly()
 
     def _own(self, request: Request) -> bytes:
         """What is for this client alone."""
@@ -226,9 +210,3 @@ class SecureEngine:
                 experiment=request.experiment,
             )
         return party
-
-
-def _ready(masking: deque[tuple[Reply, Future[memoryview]]]) -> tuple[Reply, memoryview]:
-    """The first of those that are masked."""
-    reply, masked = masking.popleft()
-    return reply, masked.result()

@@ -5,6 +5,7 @@ another purpose. SHA-256; Ed25519 (RFC 8032); HKDF-SHA256 (RFC 5869).
 """
 
 import hashlib
+from functools import lru_cache
 from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
@@ -15,9 +16,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from leptonic.errors import BadSignature
 from leptonic.secagg.encoding import Message, encoded
 
-__all__ = ["PROTOCOL", "Verifier", "bound", "derived_key", "hashed", "signed", "verified"]
+__all__ = ["PROTOCOL", "Verifier", "bound", "derived_key", "hashed", "named", "signed", "verified"]
 
 PROTOCOL = "leptonic-secagg/1"
+
+
+@lru_cache(2**12)
+def named(message: Message) -> tuple[bytes, bytes]:
+    """What is signed of a public message, and its hash: remembered, since it comes to everybody who checks it."""
+    statement = bound(message)
+    return statement, hashlib.sha256(statement).digest()
 
 
 def hashed(message: Message) -> bytes:

@@ -7,14 +7,19 @@ name nobody twice. :func:`decoded` refuses everything else, whatever the bytes c
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from leptonic.errors import DecodeError
+from leptonic.secagg.recent import remembered
+from leptonic.secagg.templates import quick
 
 __all__ = ["Digest", "Id", "Key", "Message", "Name", "Signature", "Size", "decoded", "encoded"]
+
+SHORT = 128
+"""Bytes of a string in a message that is written in one go."""
 
 _LENGTH, _INTEGER = struct.Struct("<I"), struct.Struct("<Q")
 
@@ -43,6 +48,10 @@ class Message(Protocol):
     """
 
     TAG: ClassVar[str]
+
+    def __hash__(self) -> int:
+        """As a frozen dataclass has it."""
+        ...
 
 
 MessageT = TypeVar("MessageT")
@@ -93,7 +102,19 @@ def _made(kind: type) -> tuple[_Put, _Get]:
             values.append(value)
         return kind(*values), at
 
-    return put, get
+    return (quick(kind, put) if _is_short(kind) else put), get
+
+
+def _is_short(kind: type) -> bool:
+    """Whether its messages are integers and short strings alone, at whatever depth."""
+    hints = get_type_hints(kind, include_extras=True)
+    inner = [hints[field.name] for field in fields(kind)]
+    strings = [get_args(hint)[1] for hint in inner if get_origin(hint) is Annotated]
+    return (
+        all(max(size.least, size.most or 0) <= SHORT for size in strings)
+        and not any(get_origin(hint) is tuple for hint in inner)
+        and all(_is_short(hint) for hint in inner if isinstance(hint, type) and is_dataclass(hint))
+    )
 
 
 def _field(hint: Any, what: str) -> tuple[_Put, _Get]:
@@ -170,7 +191,8 @@ def _list(kind: type, what: str) -> tuple[_Put, _Get]:
         check(elements)
         return tuple(elements), at
 
-    return put, get
+    # What is not to be printed is a secret.
+    return remembered(put, get) if all(field.repr for field in fields(kind)) else (put, get)
 
 
 def _cut_short(what: str, announced: int, left: int) -> DecodeError:

@@ -1,26 +1,23 @@
 """Who expands masks: this process, or workers on several cores.
 
-The generator does not let go of Python's lock, so that other cores are reached by processes alone. A worker is sent
-keys and a range; it leaves the sum of the masks over that range in memory that it shares with this process, which adds
-it. Keys go through pipes to children of this process, and nowhere else.
+The generator does not let go of Python's lock, so that other cores are reached by processes alone. A vector that lies
+in memory which the workers see is masked where it lies. Of any other they leave the sum of the masks over one range
+after another in memory that they share with this process, which adds it.
 """
 
-import os
-import struct
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leptonic import child
-from leptonic.errors import RunError
-from leptonic.secagg.masks import BLOCK_WORDS, Mask, add_masks, add_to_sums, add_to_words
+from leptonic.secagg.crew import Crew, Job, packed_keys
+from leptonic.secagg.long_digest import PIECE, leaves, long_digest, root
+from leptonic.secagg.masks import BLOCK_WORDS, Mask, add_masks, add_to_sums
 from leptonic.shared_memory import SharedBytes
 
 __all__ = ["Expansion", "Here", "Workers"]
@@ -32,17 +29,25 @@ SLOTS = 2
 WORTH_IT = 2**21
 """Words of keystream below which handing them over costs more than it saves: some milliseconds of one core."""
 
-_JOB = struct.Struct("<QQII")
-"""start, words, slot, masks; then the masks, each as key and sign."""
-_MASK = struct.Struct("<32s?")
-_DONE = b"."
+Words = NDArray[np.uint32]
+Sums = NDArray[np.uint64]
 
 
 class Expansion(Protocol):
-    """Adds masks to a vector and the sums beside it."""
+    """Adds masks to a vector and the sums beside it. processes: how many work at a time."""
 
-    def add(self, words: NDArray[np.uint32], sums: NDArray[np.uint64], masks: Sequence[Mask]) -> None:
+    processes: int
+
+    def add(self, words: Words, sums: Sums, masks: Sequence[Mask]) -> None:
         """Add them, in place, modulo 2^32 and 2^64."""
+        ...
+
+    def add_and_hash(self, words: Words, sums: Sums, masks: Sequence[Mask]) -> bytes:
+        """The same; returns the :func:`long_digest` of both afterwards, as little-endian bytes."""
+        ...
+
+    def room(self, length: int) -> memoryview:
+        """So many bytes in which vectors are masked fastest; those of an earlier call are of no use any more."""
         ...
 
     def close(self) -> None:
@@ -53,9 +58,20 @@ class Expansion(Protocol):
 class Here:
     """Expands masks in this process, on one core."""
 
-    def add(self, words: NDArray[np.uint32], sums: NDArray[np.uint64], masks: Sequence[Mask]) -> None:
+    processes = 1
+
+    def add(self, words: Words, sums: Sums, masks: Sequence[Mask]) -> None:
         """Add them, in place."""
         add_masks(words, sums, masks)
+
+    def add_and_hash(self, words: Words, sums: Sums, masks: Sequence[Mask]) -> bytes:
+        """Add them, in place; the digest of what came of it."""
+        add_masks(words, sums, masks)
+        return _digest(words, sums)
+
+    def room(self, length: int) -> memoryview:
+        """Memory like any other."""
+        return memoryview(bytearray(length))
 
     def close(self) -> None:
         """There is nothing to end."""
@@ -65,102 +81,118 @@ class Workers:
     """Expands masks in so many processes, which are started when there is enough to do."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
-        self._workers: list[_Worker] = []
+        self.processes = count
         self._lock = Lock()
+        self._memory: SharedBytes | None = None
+        self._words: Words = np.empty(0, np.uint32)
+        self._slots = SimpleQueue[int]()
+        self._crew: Crew | None = None
 
-    def add(self, words: NDArray[np.uint32], sums: NDArray[np.uint64], masks: Sequence[Mask]) -> None:
+    def add(self, words: Words, sums: Sums, masks: Sequence[Mask]) -> None:
         """Add them, in place. Raises RunError if a worker has died; the vector is of no use then."""
-        if self._count < 2 or len(words) * len(masks) < WORTH_IT:
+        if self._is_little(words, masks):
             add_masks(words, sums, masks)
             return
-        with self._lock:
-            self._add(words, masks)
+        crew = self._start()
+        first = self._place(words)
+        if first is None:
+            self._add_to_foreign(crew, words, masks)
+        else:
+            _add_in_place(crew, first, len(words), masks, hashed=False)
         add_to_sums(sums, masks)
 
-    def _add(self, words: NDArray[np.uint32], masks: Sequence[Mask]) -> None:
-        if not self._workers:
-            self._workers = [_Worker() for _ in range(self._count)]
-        keys = b"".join(_MASK.pack(mask.key, mask.negative) for mask in masks)
-        ranges = deque(_ranges(len(words), self._count * SLOTS))
-        busy = deque[_Worker]()
-        for _ in range(SLOTS):
-            for worker in self._workers:
-                if ranges:
-                    worker.hand(*ranges.popleft(), keys, len(masks))
-                    busy.append(worker)
-        while busy:
-            worker = busy.popleft()
-            start, part = worker.take()
-            words[start : start + len(part)] += part
-            if ranges:
-                worker.hand(*ranges.popleft(), keys, len(masks))
-                busy.append(worker)
+    def add_and_hash(self, words: Words, sums: Sums, masks: Sequence[Mask]) -> bytes:
+        """Add them, in place; the digest of what came of it. Raises RunError as :meth:`add`."""
+        first = None if self._is_little(words, masks) else self._place(words)
+        if first is None:
+            self.add(words, sums, masks)
+            return _digest(words, sums)
+        hashes = _add_in_place(self._start(), first, len(words), masks, hashed=True)
+        add_to_sums(sums, masks)
+        return root((words.nbytes, sums.nbytes), [*hashes, *leaves(_octets(sums))])
+
+    def room(self, length: int) -> memoryview:
+        """Memory that the workers see. Those who do not are ended."""
+        self.close()
+        if self.processes < 2:
+            return memoryview(bytearray(length))
+        view = self._share(length)
+        return view[len(view) - length :]
 
     def close(self) -> None:
         """End the workers."""
-        for worker in self._workers:
-            worker.close()
-        self._workers = []
+        if self._crew is not None:
+            self._crew.close()
+        if self._memory is not None:
+            self._words = np.empty(0, np.uint32)
+            self._memory.close()
+        self._crew, self._memory = None, None
 
+    def _is_little(self, words: Words, masks: Sequence[Mask]) -> bool:
+        return self.processes < 2 or len(words) * len(masks) < WORTH_IT
 
-class _Worker:
-    """One process, and the ranges that it has."""
+    def _share(self, room: int) -> memoryview:
+        """Make the shared memory: slots, then room for whole vectors."""
+        slots = self.processes * SLOTS
+        self._memory = SharedBytes(4 * slots * SLOT_WORDS + room)
+        self._words = np.frombuffer(self._memory.view[: self._memory.length // 4 * 4], np.uint32)
+        self._slots = SimpleQueue()
+        for slot in range(slots):
+            self._slots.put(slot)
+        return self._memory.view
 
-    def __init__(self) -> None:
-        self._memory = SharedBytes(4 * SLOTS * SLOT_WORDS)
-        self._slots = np.frombuffer(self._memory.view, np.uint32).reshape(SLOTS, SLOT_WORDS)
-        self._free, self._given = deque(range(SLOTS)), deque[tuple[int, int, int]]()
-        self._process = child.started(
-            "leptonic.secagg.expansion",
-            self._memory.descriptor,
-            descriptors=[self._memory.descriptor],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+    def _start(self) -> Crew:
+        """The processes, which are started where there are none."""
+        with self._lock:
+            if self._memory is None:
+                self._share(0)
+            if self._crew is None:
+                assert self._memory is not None
+                self._crew = Crew(self.processes, self._memory)
+            return self._crew
 
-    def hand(self, start: int, count: int, keys: bytes, masks: int) -> None:
-        """Give it a range; it must have a free slot."""
-        slot = self._free.popleft()
-        self._given.append((start, count, slot))
-        assert self._process.stdin is not None
+    def _place(self, words: Words) -> int | None:
+        """Where these words begin in the shared memory; None for any other."""
+        at, rest = divmod(_address(words) - _address(self._words), 4)
+        inside = not rest and 0 <= at <= len(self._words) - len(words) and words.flags.c_contiguous
+        return at if inside and self._memory is not None else None
+
+    def _slot(self, *, wait: bool) -> int | None:
+        """A slot that nobody has; None if there is none and it is not waited for."""
         try:
-            self._process.stdin.write(_JOB.pack(start, count, slot, masks) + keys)
-        except OSError:
-            raise _died() from None
+            return self._slots.get(block=wait)
+        except Empty:
+            return None
 
-    def take(self) -> tuple[int, NDArray[np.uint32]]:
-        """Wait for the range that it was given first: where it starts, and the sum of the masks."""
-        assert self._process.stdout is not None
-        if self._process.stdout.read(1) != _DONE:
-            raise _died()
-        start, count, slot = self._given.popleft()
-        self._free.append(slot)
-        return start, self._slots[slot, :count]
+    def _add_to_foreign(self, crew: Crew, words: Words, masks: Sequence[Mask]) -> None:
+        """Add the sums of the masks over ranges as they come out of slots."""
+        keys = packed_keys(masks)
+        pending = deque[tuple[int, int, int, Future[bytes]]]()
 
-    def close(self) -> None:
-        """Let it end."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        self._process.wait()
-        self._slots = np.empty((0, 0), np.uint32)
-        self._memory.close()
+        def finish() -> None:
+            slot, start, count, done = pending.popleft()
+            try:
+                done.result()
+                words[start : start + count] += self._words[slot * SLOT_WORDS : slot * SLOT_WORDS + count]
+            finally:
+                self._slots.put(slot)
+
+        for start, count in _ranges(len(words), self.processes * SLOTS):
+            # Whoever holds slots empties one of them, and does not wait for others who may wait for its own.
+            while (slot := self._slot(wait=not pending)) is None:
+                finish()
+            job = Job(slot * SLOT_WORDS, count, start, blank=True)
+            pending.append((slot, start, count, crew.hand(job, keys)))
+        while pending:
+            finish()
 
 
-def main() -> None:
-    """Expand what this worker's parent asks for, until it says no more. Arguments: the shared memory's descriptor."""
-    memory = SharedBytes(4 * SLOTS * SLOT_WORDS, int(sys.argv[1]))
-    slots = np.frombuffer(memory.view, np.uint32).reshape(SLOTS, SLOT_WORDS)
-    with os.fdopen(0, "rb") as asked:
-        while header := asked.read(_JOB.size):
-            start, count, slot, masks = _JOB.unpack(header)
-            keys = asked.read(masks * _MASK.size)
-            part = slots[slot, :count]
-            part[:] = 0
-            add_to_words(part, [Mask(key, negative) for key, negative in _MASK.iter_unpack(keys)], start=start)
-            os.write(1, _DONE)
+def _add_in_place(crew: Crew, first: int, count: int, masks: Sequence[Mask], *, hashed: bool) -> list[bytes]:
+    """Have the masks added where the words lie; the hashes of their pieces, if wanted."""
+    keys, step = packed_keys(masks), PIECE // 4
+    jobs = (Job(first + at, min(step, count - at), at, hashed=hashed) for at in range(0, count, step))
+    pending = [crew.hand(job, keys) for job in jobs]
+    return [each.result() for each in pending]
 
 
 def _ranges(words: int, parts: int) -> Iterator[tuple[int, int]]:
@@ -170,5 +202,13 @@ def _ranges(words: int, parts: int) -> Iterator[tuple[int, int]]:
         yield start, min(length, words - start)
 
 
-def _died() -> RunError:
-    return RunError("a process that expands masks has died: start again; the machine may be short of memory")
+def _address(words: Words) -> int:
+    return int(words.__array_interface__["data"][0])
+
+
+def _octets(words: Words | Sums) -> memoryview:
+    return np.ascontiguousarray(words, dtype=words.dtype.newbyteorder("<")).data.cast("B")
+
+
+def _digest(words: Words, sums: Sums) -> bytes:
+    return long_digest(_octets(words), _octets(sums))

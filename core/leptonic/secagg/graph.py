@@ -6,7 +6,7 @@ Bell et al. 2020 (CCS), arXiv 2012.11386, with a ring of hashes for the random g
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 from leptonic.errors import InconsistentCohort
@@ -16,6 +16,9 @@ from leptonic.secagg.encoding import Digest, Id
 from leptonic.secagg.messages import CohortList, Open
 
 __all__ = ["Graph", "graph_of"]
+
+RECENT = 4
+"""Graphs that are remembered."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,9 @@ class Graph:
         return _thinnest([client in survivors for client in self.ring], self.bounds.neighbours // 2)
 
 
+@lru_cache(RECENT)
 def graph_of(opening: Open, cohort: CohortList) -> Graph:
-    """The graph of a cohort, as every party finds it. Raises BelowThreshold, InconsistentCohort."""
+    """The graph of a cohort, as every party finds it: once in a process. Raises BelowThreshold, InconsistentCohort."""
     settings, clients = opening.settings, tuple(member.client for member in cohort.members)
     if len(clients) > settings.invited:
         raise InconsistentCohort(f"a cohort of {len(clients)}, and sums have room for {settings.invited}")

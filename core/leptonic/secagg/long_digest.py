@@ -6,11 +6,13 @@ as long as a handful of masks.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-__all__ = ["LongDigest", "long_digest"]
+import numpy as np
+
+__all__ = ["PIECE", "LongDigest", "leaf", "leaves", "long_digest", "root"]
 
 PIECE = 2**20
 """Bytes of a piece."""
@@ -21,30 +23,51 @@ def long_digest(*parts: bytes | memoryview) -> bytes:
     """32 bytes for parts of any length, each of which has its own pieces behind its length."""
     views = [memoryview(part).cast("B") for part in parts]
     pieces = [piece for view in views for piece in _pieces(view)]
-    hashes = map(_leaf, pieces) if len(pieces) < 3 else _threads().map(_leaf, pieces)
-    root = hashlib.sha256(_ROOT)
-    for view in views:
-        root.update(len(view).to_bytes(8, "little"))
-    for leaf in hashes:
-        root.update(leaf)
-    return root.digest()
+    return root(map(len, views), map(leaf, pieces) if len(pieces) < 3 else _threads().map(leaf, pieces))
+
+
+def root(lengths: Iterable[int], hashes: Iterable[bytes]) -> bytes:
+    """The digest of parts of these lengths, whose pieces have these hashes."""
+    digest = hashlib.sha256(_ROOT)
+    for length in lengths:
+        digest.update(length.to_bytes(8, "little"))
+    for each in hashes:
+        digest.update(each)
+    return digest.digest()
+
+
+def leaves(part: memoryview) -> Iterator[bytes]:
+    """The hashes of a part's pieces."""
+    return map(leaf, _pieces(part))
+
+
+def leaf(piece: memoryview) -> bytes:
+    """The hash of a piece."""
+    return hashlib.blake2b(piece, digest_size=32, person=b"leptonic-secagg1").digest()
 
 
 class LongDigest:
     """A :func:`long_digest` that remembers what it was told: for a simulation, whose two sides hold the same memory."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[bytearray | None, bytes]] = {}
+        self._known: dict[tuple[tuple[int, int], ...], bytes] = {}
+        self._computed: tuple[bytes, bytes] | None = None
 
-    def know(self, content: bytearray, digest: bytes) -> None:
-        """What this memory begins with has this digest, and is not written to any more."""
-        self._known[id(content)] = content, digest
+    def know(self, digest: bytes, *parts: memoryview) -> None:
+        """What lies in this memory has this digest, until it is asked for or told again."""
+        self._known[tuple(map(_place, parts))] = digest
 
     def __call__(self, *parts: bytes | memoryview) -> bytes:
-        """The digest; what was told is asked for once."""
-        owner = parts[0].obj if isinstance(parts[0], memoryview) else None
-        content, digest = self._known.pop(id(owner), (None, b""))
-        return digest if owner is not None and content is owner else long_digest(*parts)
+        """The digest; what was told, or computed of bytes that cannot change, is asked for once more."""
+        content = parts[0] if len(parts) == 1 else None
+        if not isinstance(content, bytes):
+            return self._known.pop(tuple(map(_place, parts)), None) or long_digest(*parts)
+        before, self._computed = self._computed, None
+        if before is not None and before[0] is content:
+            return before[1]
+        digest = long_digest(content)
+        self._computed = content, digest
+        return digest
 
 
 def _pieces(view: memoryview) -> Iterator[memoryview]:
@@ -52,8 +75,10 @@ def _pieces(view: memoryview) -> Iterator[memoryview]:
         yield view[start : start + PIECE]
 
 
-def _leaf(piece: memoryview) -> bytes:
-    return hashlib.blake2b(piece, digest_size=32, person=b"leptonic-secagg1").digest()
+def _place(content: bytes | memoryview) -> tuple[int, int]:
+    """Where it lies in memory, and its length."""
+    octets = np.frombuffer(content, np.uint8)
+    return int(octets.__array_interface__["data"][0]), len(octets)
 
 
 @cache

@@ -1,13 +1,12 @@
 """What a client brings to every session: its name and key, the roster, its owner's conditions, and its memory."""
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from leptonic.errors import InconsistentCohort, PolicyRefused
-from leptonic.secagg.binding import Verifier, bound, verified
+from leptonic.secagg.binding import Verifier, bound, named, verified
 from leptonic.secagg.bounds import Bounds, default_colluders
 from leptonic.secagg.encoding import Message
 from leptonic.secagg.journal import Journal
@@ -82,8 +81,8 @@ class Standing:
 
     def check_named(self, client: bytes, digest: bytes, signature: bytes, message: Message) -> bool:
         """Whether the message has this hash. Raises BadSignature if it has, and the client has not signed it."""
-        statement = bound(message)
-        if hashlib.sha256(statement).digest() != digest:
+        statement, its_digest = named(message)
+        if its_digest != digest:
             return False
         self.check_statement(client, signature, statement)
         return True

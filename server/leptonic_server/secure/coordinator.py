@@ -12,7 +12,6 @@ from leptonic.experiment import Experiment
 from leptonic.pipeline import Contribution
 from leptonic.secagg.encoding import encoded
 from leptonic.secagg.expansion import Expansion
-from leptonic.secagg.long_digest import long_digest
 from leptonic.secagg.messages import Open
 from leptonic.secagg.server.agreeing import Agreeing
 from leptonic.secagg.server.office import Office
@@ -176,7 +175,7 @@ class SecureCoordinator(Coordinator):
     def _summed(self, begun: Begun, state: RoundState, asked: Asked) -> Agreeing:
         """The third trip: work, and the masked sum of what it gives."""
         content = state.broadcast(self._algorithm)
-        summing = begun.sharing.close(long_digest(content), self._transcript.hash)
+        summing = begun.sharing.close(self._office.digest(content), self._transcript.hash)
         clients = begun.clients(summing.clients)
         own = {
             client: encoded(Work(summing.message(name, self._given_up.proofs(client)), self._transcript.content))

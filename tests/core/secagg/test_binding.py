@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from leptonic.errors import BadSignature
 from leptonic.secagg import graph, messages, roster, sealing
-from leptonic.secagg.binding import bound, derived_key, hashed, signed, verified
+from leptonic.secagg.binding import bound, derived_key, hashed, named, signed, verified
 from leptonic.secagg.messages import Abort, Pair, SelfMask, SurvivorSet
 
 SESSION = bytes(range(32))
@@ -33,6 +33,15 @@ def test_the_derivation_by_hand_is_that_of_rfc_5869() -> None:
     salt, info = bytes(range(13)), bytes(range(0xF0, 0xFA))
     expected = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
     assert hkdf(b"\x0b" * 22, salt, info, 42).hex() == expected
+
+
+def test_a_public_message_is_bound_and_hashed_once() -> None:
+    one, other = Abort(SESSION), Abort(bytes(32))
+    assert named(one) == (bound(one), hashed(one)) == (ABORT, hashlib.sha256(ABORT).digest())
+    assert named(Abort(SESSION)) is named(one)
+    assert named(other) == (bound(other), hashed(other)) != named(one)
+    # Of the same fields, and for another purpose.
+    assert named(SurvivorSet(*[SESSION] * 3)) != named(messages.Context(*[SESSION] * 3))
 
 
 def test_a_message_stands_behind_the_name_of_its_purpose() -> None:

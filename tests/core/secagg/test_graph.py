@@ -161,3 +161,14 @@ def test_a_cohort_that_is_too_small_is_refused() -> None:
 def test_a_cohort_out_of_order_or_with_somebody_twice_is_refused(clients: tuple[bytes, ...]) -> None:
     with pytest.raises(DecodeError):
         graph_of(opening(), cohort(clients))
+
+
+def test_everybody_finds_the_same_graph_and_it_is_found_once() -> None:
+    def cohort(digest: bytes) -> CohortList:
+        return CohortList(bytes(32), tuple(Named(client, digest) for client in names(40)))
+
+    found = graph_of(opening(), cohort(bytes(32)))
+    assert graph_of(opening(), cohort(bytes(32))) is found
+    other = graph_of(opening(), cohort(b"\x01" * 32))
+    assert other.session != found.session
+    assert graph_of(opening(colluders=4), cohort(bytes(32))).bounds != found.bounds

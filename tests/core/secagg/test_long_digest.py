@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leptonic.secagg import long_digest as module
-from leptonic.secagg.long_digest import LongDigest, long_digest
+from leptonic.secagg.long_digest import LongDigest, leaves, long_digest, root
 
 
 def by_hand(*parts: bytes) -> bytes:
@@ -37,17 +37,41 @@ def test_where_a_part_ends_counts() -> None:
     assert long_digest(b"ab", b"c") != long_digest(b"a", b"bc") != long_digest(b"abc")
 
 
+def test_hashes_of_pieces_are_joined() -> None:
+    content, sums = memoryview(bytes(range(256)) * 5000), memoryview(b"sums")
+    hashes = [*leaves(content), *leaves(sums)]
+    assert root((len(content), 4), hashes) == long_digest(content, sums)
+
+
 def test_what_it_was_told_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     digest, content = LongDigest(), bytearray(b"content and more")
-    digest.know(content, b"told")
+    digest.know(b"told", memoryview(content)[:4], memoryview(content)[4:7])
     other = bytearray(content)
-    assert digest(memoryview(other)[:7]) == long_digest(b"content")
+    assert digest(memoryview(other)[:4], memoryview(other)[4:7]) == long_digest(b"cont", b"ent")
+    assert digest(memoryview(content)[:5], memoryview(content)[5:7]) == long_digest(b"conte", b"nt")
+    assert digest(memoryview(content)[:4]) == long_digest(b"cont")
     monkeypatch.setattr(module, "long_digest", None)
-    assert digest(memoryview(content)[:7]) == b"told"
+    assert digest(memoryview(content)[:4], memoryview(content)[4:7]) == b"told"
 
 
 def test_it_forgets_what_it_was_asked_for() -> None:
     digest, content = LongDigest(), bytearray(b"content")
-    digest.know(content, b"told")
+    digest.know(b"told", memoryview(content))
     assert digest(memoryview(content)) == b"told"
     assert digest(memoryview(content)) == long_digest(b"content")
+
+
+def test_it_believes_what_it_was_told_last() -> None:
+    digest, content = LongDigest(), bytearray(b"content")
+    digest.know(b"told", memoryview(content))
+    digest.know(b"again", memoryview(content))
+    assert digest(memoryview(content)) == b"again"
+
+
+def test_bytes_are_hashed_once_for_two_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    digest, content, hashed = LongDigest(), bytes(100), list[bytes]()
+    monkeypatch.setattr(module, "long_digest", lambda part: hashed.append(part) or long_digest(part))
+    other = bytes(bytearray(content))
+    for part in (content, content, content, other, content, content):
+        assert digest(part) == long_digest(content)
+    assert [each is content for each in hashed] == [True, True, False, True]

@@ -17,6 +17,7 @@ from leptonic.secagg.binding import hashed, signed
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.messages import Record, SignedRecord
 from leptonic.secagg.server.summing import Summing
+from leptonic.secagg.simulated_keys import simulated_key
 from leptonic.secagg.standing import Standing
 from leptonic_server.store import RunStore
 from leptonic_server.verify.chain import Chain, chain_of
@@ -49,7 +50,7 @@ class Deployed:
 
     def rewrite(self, number: int, change: Callable[[Record], Record]) -> None:
         """What a coordinator can do afterwards: change a record, and sign all from there on anew."""
-        key = secure._key((self.run / "clients" / "federation.seed").read_bytes(), "office", b"coordinator")
+        key = simulated_key((self.run / "clients" / "federation.seed").read_bytes(), "office", b"coordinator")
         with closing(RunStore(self.run)) as store:
             records = [decoded(SignedRecord, content).record for content in store.transcripts()]
         records[number - 1] = change(records[number - 1])
