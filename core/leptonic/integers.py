@@ -76,7 +76,7 @@ class Lattice:
         Returns (d,) uint32, two's complement, and the count. Raises RunError on a NaN or an infinity.
         """
         _check_factor(factor)
-        words = np.empty(len(values), dtype=np.int32)
+        words, scale = np.empty(len(values), dtype=np.int32), factor * self.scale
         buffer = np.empty(min(CHUNK, len(values)), dtype=np.float64)
         clamped = 0
         for start in range(0, len(values), CHUNK):
@@ -85,10 +85,12 @@ class Lattice:
             if not (math.isfinite(lowest) and math.isfinite(highest)):
                 raise _not_finite(values)
             reals = buffer[: len(chunk)]
-            reals[:] = chunk
             if lowest < -self.range or highest > self.range:
+                reals[:] = chunk
                 clamped += self._clamp(reals)
-            reals *= factor * self.scale
+                reals *= scale
+            else:
+                np.multiply(chunk, scale, out=reals, dtype=np.float64)
             np.rint(reals, out=reals)
             words[start : start + CHUNK] = reals
         return words.view(np.uint32), clamped
