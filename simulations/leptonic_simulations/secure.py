@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from leptonic.errors import LeptonicError, RunError
 from leptonic.experiment import Experiment
 from leptonic.files import write_atomic
@@ -44,7 +46,7 @@ def federation_seed(path: Path) -> bytes:
 
 
 class Remembered:
-    """Verifies each signature once, whoever asks: all clients live in this process."""
+    """Verifies each signature once, whoever asks, and none that was made here: all clients live in this process."""
 
     def __init__(self) -> None:
         self._true: set[tuple[bytes, bytes, bytes]] = set()
@@ -56,9 +58,26 @@ class Remembered:
             verified(key, signature, statement, who)
             self._true.add(seen)
 
+    def made(self, key: bytes, signature: bytes, statement: bytes) -> None:
+        """Remember a signature that was just made with the private part of this key."""
+        self._true.add((key, signature, statement))
+
     def forget(self) -> None:
         """A round is over: none of its signatures is asked for again."""
         self._true.clear()
+
+
+class SimulatedSigner:
+    """Somebody's key, whose signatures are remembered. verify: who is asked for them."""
+
+    def __init__(self, key: Ed25519PrivateKey, verify: Remembered) -> None:
+        self._key, self._public, self._verify = key, key.public_key().public_bytes_raw(), verify
+
+    def sign(self, statement: bytes) -> bytes:
+        """See :class:`leptonic.secagg.binding.Signer`."""
+        signature = self._key.sign(statement)
+        self._verify.made(self._public, signature, statement)
+        return signature
 
 
 class SimulatedFederation:
@@ -91,13 +110,14 @@ class SimulatedFederation:
             ),
         )
         self.digest = LongDigest()
-        self.office = Office(coordinator, Roster.sign(content, authority), self.verify, self.digest)
+        signer = SimulatedSigner(coordinator, self.verify)
+        self.office = Office(signer, Roster.sign(content, authority), self.verify, self.digest)
 
     def standing(self, client: bytes) -> Standing:
         """One client's standing."""
         return Standing(
             client=client,
-            key=self._keys[client],
+            key=SimulatedSigner(self._keys[client], self.verify),
             roster=self.office.roster,
             journal=MemoryJournal(),
             policy=self._policy,

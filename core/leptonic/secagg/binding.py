@@ -9,14 +9,14 @@ from functools import lru_cache
 from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from leptonic.errors import BadSignature
 from leptonic.secagg.encoding import Message, encoded
 
-__all__ = ["PROTOCOL", "Verifier", "bound", "derived_key", "hashed", "named", "signed", "verified"]
+__all__ = ["PROTOCOL", "Signer", "Verifier", "bound", "derived_key", "hashed", "named", "signed", "verified"]
 
 PROTOCOL = "leptonic-secagg/1"
 
@@ -33,7 +33,15 @@ def hashed(message: Message) -> bytes:
     return hashlib.sha256(bound(message)).digest()
 
 
-def signed(key: Ed25519PrivateKey, message: Message) -> bytes:
+class Signer(Protocol):
+    """An Ed25519 key that signs."""
+
+    def sign(self, data: bytes, /) -> bytes:
+        """The signature: 64 bytes."""
+        ...
+
+
+def signed(key: Signer, message: Message) -> bytes:
     """A signature of the message for its purpose: 64 bytes."""
     return key.sign(bound(message))
 

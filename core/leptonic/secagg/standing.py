@@ -3,10 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from leptonic.errors import InconsistentCohort, PolicyRefused
-from leptonic.secagg.binding import Verifier, bound, named, verified
+from leptonic.secagg.binding import Signer, Verifier, bound, named, verified
 from leptonic.secagg.bounds import Bounds, default_colluders
 from leptonic.secagg.encoding import Message
 from leptonic.secagg.journal import Journal
@@ -69,7 +67,7 @@ class Standing:
     """One client's standing in a federation. key: its Ed25519 key."""
 
     client: bytes
-    key: Ed25519PrivateKey = field(repr=False)
+    key: Signer = field(repr=False)
     roster: Roster
     journal: Journal
     policy: Policy = Policy()

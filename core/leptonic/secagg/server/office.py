@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from leptonic.errors import InconsistentCohort
-from leptonic.secagg.binding import Verifier, bound, verified
+from leptonic.secagg.binding import Signer, Verifier, bound, verified
 from leptonic.secagg.encoding import Message
 from leptonic.secagg.long_digest import long_digest
 from leptonic.secagg.roster import Roster
@@ -21,7 +19,7 @@ class Office:
     key: its signing key, which the roster names. digest: a :func:`long_digest`.
     """
 
-    key: Ed25519PrivateKey = field(repr=False)
+    key: Signer = field(repr=False)
     roster: Roster
     verify: Verifier = verified
     digest: Callable[..., bytes] = long_digest
