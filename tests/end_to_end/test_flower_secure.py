@@ -32,7 +32,9 @@ COUNT = 3
 @contextmanager
 def started(folder: Path, name: str, *arguments: str) -> Iterator[None]:
     """One of Flower's programs, which starts others: all of them end with the block."""
-    program = shutil.which(arguments[0], path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    # They start others by their names.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    program = shutil.which(arguments[0], path=path)
     assert program is not None
     quick = {"FLWR_HOME": str(folder / "flower"), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
     quiet = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
@@ -42,7 +44,7 @@ def started(folder: Path, name: str, *arguments: str) -> Iterator[None]:
             cwd=folder,
             stdout=log,
             stderr=log,
-            env=os.environ | quick | quiet,
+            env=os.environ | quick | quiet | {"PATH": path},
             start_new_session=True,
         )
         try:
