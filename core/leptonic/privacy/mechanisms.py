@@ -42,12 +42,21 @@ class SampledGaussian:
         """Renyi divergence bound at each order, float64 of the shape of ``orders`` (integers from 2)."""
         if self.sample_rate == 1:
             return orders / (2 * self.noise_multiplier**2)
-        from opacus.accountants.analysis.rdp import compute_rdp
+        return np.array([self._sampled(order) for order in orders.tolist()])
 
-        curve = compute_rdp(
-            q=self.sample_rate, noise_multiplier=self.noise_multiplier, steps=1, orders=orders.astype(float).tolist()
+    def _sampled(self, order: int) -> float:
+        """ln(sum_k C(a, k) (1 - q)^(a - k) q^k exp((k^2 - k) / (2 z^2))) / (a - 1), exact for adding or removing."""
+        taken = np.arange(order + 1.0)
+        log_factorials = np.concatenate([[0.0], np.cumsum(np.log(taken[1:]))])
+        logs = (
+            (log_factorials[-1] - log_factorials - log_factorials[::-1])
+            + (order - taken) * math.log1p(-self.sample_rate)
+            + taken * math.log(self.sample_rate)
+            + (taken * taken - taken) / (2 * self.noise_multiplier**2)
         )
-        return np.asarray(curve, dtype=np.float64)
+        # Opacus has no value past an order of 1000, where the binomials leave float64.
+        largest = float(logs.max())
+        return max(0.0, largest + math.log(float(np.exp(logs - largest).sum()))) / (order - 1)
 
     def at_double_sensitivity(self) -> "SampledGaussian":
         """The same release under replacement of a unit. Raises UnaccountedMechanism where units are sampled."""
