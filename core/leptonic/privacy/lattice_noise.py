@@ -2,7 +2,7 @@
 
 Called by the trusted server's mechanisms. The sum is rounded to a fine lattice and noised there with an exact
 discrete Gaussian: what is released is an integer number of steps, and its law is known
-(Canonne, Kamath & Steinke 2020, arXiv 2004.00010, Theorem 14: Renyi divergences as of the continuous Gaussian).
+(Canonne, Kamath & Steinke 2020, arXiv 2004.00010: its Renyi divergences are at most the continuous Gaussian's).
 """
 
 import math

@@ -4,8 +4,7 @@ Called by :mod:`leptonic.privacy.composition`, which adds them up. All parameter
 Sensitivities are those of one unit's contribution zeroed out (or, for the sampled Gaussian, added or removed).
 
 Sources: Mironov, Talwar & Zhang 2019, arXiv 1908.10530 (sampled Gaussian); Agarwal, Kairouz & Liu 2021,
-arXiv 2110.04995, Theorem 3.5 (Skellam); Kairouz, Liu & Steinke 2021, arXiv 2102.06387, Theorem 1 (sums of
-discrete Gaussians).
+arXiv 2110.04995 (Skellam); Kairouz, Liu & Steinke 2021, arXiv 2102.06387 (sums of discrete Gaussians).
 """
 
 import math

@@ -2,7 +2,7 @@
 
 Called by audits, with numbers fixed before the run: how many canaries, how many guesses, at which level. A claim
 that lies below the bound is false (with probability 1 - level); a bound below the claim proves nothing.
-Source: Steinke, Nasr & Jagielski 2023, arXiv 2305.08846, Theorem 5.2 and Appendix D.
+Source: Steinke, Nasr & Jagielski 2023, arXiv 2305.08846.
 """
 
 import math
@@ -38,7 +38,8 @@ def p_value(epsilon: float, *, correct: int, guesses: int, canaries: int, delta:
 def epsilon_lower_bound(*, correct: int, guesses: int, canaries: int, delta: float, level: float) -> float:
     """The largest epsilon that such a success refutes at ``level``: p_value <= level. 0.0 where it refutes none.
 
-    level: probability with which a true claim is refuted, fixed beforehand; 1e-3 where a test fails on it.
+    A smaller claim is refuted with it, since whoever keeps to that keeps to a larger one too. level: probability
+    with which a true claim is refuted, fixed beforehand; 1e-3 where a test fails on it.
     """
     if not 0 < level < 1:
         raise PrivacyError(f"an audit's level of {level}: must be between 0 and 1")

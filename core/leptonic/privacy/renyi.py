@@ -2,7 +2,7 @@
 
 Called by :mod:`leptonic.privacy.composition` and by ledgers. A curve bounds a whole composition, also of
 mechanisms of different kinds and chosen one after the other; two (epsilon, delta) pairs would add up to far more.
-Sources: Mironov 2017, arXiv 1702.07476; conversion: Canonne, Kamath & Steinke 2020, arXiv 2004.00010, Prop. 12.
+Sources: Mironov 2017, arXiv 1702.07476; conversion: Canonne, Kamath & Steinke 2020, arXiv 2004.00010.
 """
 
 import math

@@ -3,7 +3,7 @@
 Called by :mod:`leptonic.privacy.distributed`. Rounding at random is unbiased, but may lengthen a vector; so it is
 repeated until the norm is within a bound that it keeps with probability 1 - beta, beta = e^-1/2. The guarantee
 rests on the check of the integers alone, which is exact, and not on the reals, the rotation or the rounding.
-Source: Kairouz, Liu & Steinke 2021, arXiv 2102.06387, Algorithm 1 and Proposition 22.
+Source: Kairouz, Liu & Steinke 2021, arXiv 2102.06387, Algorithm 1.
 """
 
 import math
@@ -73,7 +73,7 @@ def conditional_round(values: NDArray[np.float64], bounds: NormBounds, stream: S
     """Each entry to one of its two neighbours, with the entry as expectation, until both norms are within bounds.
 
     values: (d,) float64, in steps. Returns (d,) int64, within bounds for certain. The condition biases the mean a
-    little, at most by what the source's Proposition 26 says. Raises PrivacyError if no attempt is within bounds,
+    little towards shorter vectors. Raises PrivacyError if no attempt is within bounds,
     that is, if the values were longer than the bounds are for.
     """
     floors = np.floor(values)
