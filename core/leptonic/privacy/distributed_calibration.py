@@ -2,7 +2,7 @@
 
 Called before a run by whoever writes the experiment's parameters, and by each client that checks them. The noise
 cannot be taken from the Gaussian mechanism: rounding lengthens updates, by how much depends on the scale, and the
-scale on the noise. Source: arXiv 2110.04995, section 4; arXiv 2102.06387, section 5.
+scale on the noise. Sources: arXiv 2110.04995; arXiv 2102.06387.
 """
 
 import math

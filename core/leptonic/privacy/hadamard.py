@@ -2,7 +2,7 @@
 
 Called on the client before, and on the server after, secure aggregation. The seed is public and the rotation
 protects nothing: it makes every coordinate small, so that few bits hold a sum.
-Source: Suresh et al. 2017, arXiv 1611.00429, section 3.
+Source: Suresh et al. 2017, arXiv 1611.00429.
 """
 
 import math

@@ -23,18 +23,21 @@ __all__ = ["discrete_gaussian", "poisson", "skellam", "DiscreteGaussian", "Poiss
 
 _TAIL = TAIL_BITS * math.log(2)
 
-_STIRLING = (
-    (1, 12),
-    (-1, 360),
-    (1, 1260),
-    (-1, 1680),
-    (1, 1188),
-    (-691, 360360),
-    (1, 156),
-    (-3617, 122400),
-    (43867, 244188),
-    (-174611, 125400),
-    (77683, 5796),
+_STIRLING = tuple(
+    PRECISION.divide(Decimal(numerator), Decimal(denominator))
+    for numerator, denominator in (
+        (1, 12),
+        (-1, 360),
+        (1, 1260),
+        (-1, 1680),
+        (1, 1188),
+        (-691, 360360),
+        (1, 156),
+        (-3617, 122400),
+        (43867, 244188),
+        (-174611, 125400),
+        (77683, 5796),
+    )
 )
 """B_2n / (2n (2n - 1)), n = 1 .. 11. The series' error is below the first term left out: 5e-40 for z >= 64."""
 
@@ -113,8 +116,8 @@ def log_factorial(number: int) -> Decimal:
     z = Decimal(number)
     inverse_square = 1 / (z * z)
     series = Decimal(0)
-    for numerator, denominator in reversed(_STIRLING):
-        series = series * inverse_square + Decimal(numerator) / denominator
+    for coefficient in reversed(_STIRLING):
+        series = series * inverse_square + coefficient
     # ln Gamma(z) + ln z
     return (z + Decimal("0.5")) * z.ln() - z + _HALF_LOG_TWO_PI + series / z
 
