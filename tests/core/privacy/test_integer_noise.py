@@ -12,7 +12,8 @@ from leptonic.privacy.integer_noise import (
     DiscreteGaussian,
     Poisson,
     discrete_gaussian,
-    log_factorial,
+    log_factorial_ratio,
+    log_ratio,
     poisson,
     skellam,
 )
@@ -144,12 +145,22 @@ def test_undecided_words_are_decided_by_the_fraction() -> None:
         assert not Sampler._below(7, limit, Words(2**62, 0))
 
 
-@pytest.mark.parametrize("number", [0, 1, 63, 64, 65, 1000, 20_000])
-def test_log_factorial(number: int) -> None:
+@pytest.mark.parametrize("number", [0, 1, 63, 64, 65, 1000, 5_000])
+@pytest.mark.parametrize("base", [0, 1, 63, 64, 1001, 4_500])
+def test_ratios_of_factorials(number: int, base: int) -> None:
     with localcontext(PRECISION) as context:
-        ours = log_factorial(number)
+        ours = log_factorial_ratio(number, base)
         context.prec = 100
-        assert abs(ours - Decimal(math.factorial(number)).ln()) < Decimal("1e-39")
+        assert abs(ours - (Decimal(math.factorial(number)) / math.factorial(base)).ln()) < Decimal("1e-38")
+
+
+@pytest.mark.parametrize(("number", "base"), [(1, 1), (1, 2), (19, 21), (21, 19), (10**12 + 1, 10**12), (2**60, 64)])
+def test_ratios_of_numbers(number: int, base: int) -> None:
+    with localcontext(PRECISION) as context:
+        ours = log_ratio(number, base)
+        context.prec = 100
+        exact = (Decimal(number) / base).ln()
+        assert abs(ours - exact) <= abs(exact) * Decimal("1e-58")
 
 
 def test_poisson_weights_are_exact_ratios() -> None:
