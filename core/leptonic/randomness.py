@@ -89,13 +89,14 @@ def torch_stream(seed: int, *path: Name) -> Iterator[None]:
 
 
 class SecureStream:
-    """Uniform and normal draws from a ChaCha20 keystream (RFC 8439; zero nonce, counter from 0).
+    """Words, and uniform and normal draws, from a ChaCha20 keystream (RFC 8439; zero nonce, counter from 0).
 
     The 256-bit key comes from the operating system unless given; a given key makes the draws repeatable,
     which only a simulation that says so may do. Each call takes fresh keystream.
 
-    The bits are those of a cryptographic generator, but the draws are floating-point numbers, not samples of
-    the real-valued law: what such numbers give away (Mironov 2012) is for the user of the draws to bound.
+    The bits are those of a cryptographic generator, but uniform and normal draws are floating-point numbers,
+    not samples of the real-valued law: what such numbers give away (Mironov 2012) is for the user of the draws
+    to bound. :mod:`leptonic.privacy.integer_noise` makes exact integer draws of the words.
     """
 
     def __init__(self, key: bytes | None = None) -> None:
@@ -105,16 +106,19 @@ class SecureStream:
         self._keystream = Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
         self._process = os.getpid()
 
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """``count`` draws, uniform on the integers in [0, 2^64). Returns (count,) uint64."""
+        if os.getpid() != self._process:
+            # Parent and child would draw the same noise, and the difference of two updates would be bare.
+            raise PrivacyError("a secure stream was copied into another process: make it where it is used")
+        return np.frombuffer(self._keystream.update(bytes(8 * count)), dtype="<u8").astype(np.uint64, copy=False)
+
     def uniform(self, count: int) -> NDArray[np.float64]:
         """``count`` draws, uniform on the 2^52 midpoints of (0, 1); never 0 or 1. Returns (count,) float64.
 
         52 bits, since with 53 the last midpoint is no float64 and would round to 1.
         """
-        if os.getpid() != self._process:
-            # Parent and child would draw the same noise, and the difference of two updates would be bare.
-            raise PrivacyError("a secure stream was copied into another process: make it where it is used")
-        words = np.frombuffer(self._keystream.update(bytes(8 * count)), dtype="<u8")
-        uniform: NDArray[np.float64] = (words >> np.uint64(12)).astype(np.float64)
+        uniform: NDArray[np.float64] = (self.words(count) >> np.uint64(12)).astype(np.float64)
         uniform += 0.5
         uniform *= 2.0**-52
         return uniform

@@ -78,6 +78,12 @@ def test_uniform_reads_the_published_keystream() -> None:
     assert [*stream.uniform(5), *stream.uniform(11)] == exact
 
 
+def test_words_are_the_published_keystream() -> None:
+    stream = SecureStream(bytes(32))
+    words = np.concatenate([stream.words(3), stream.words(13)])
+    assert words.astype("<u8").tobytes() == RFC_8439_BLOCKS
+
+
 class _Words:
     """Stands in for the cipher: every keystream byte is ``byte``."""
 

@@ -10,14 +10,13 @@ arXiv 1908.10530) only to find where to search.
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-
 from leptonic.errors import BudgetExhausted, ExperimentError, PrivacyError
 from leptonic.experiment import Privacy, Training
+from leptonic.privacy.composition import Composition, prv_epsilon
+from leptonic.privacy.mechanisms import SampledGaussian
 
 __all__ = ["ExamplePlan", "plan", "epsilon_spent", "check_release", "statement"]
 
@@ -84,8 +83,10 @@ def epsilon_spent(plan: ExamplePlan, rounds_released: int) -> float:
     """Epsilon at plan.delta after so many releases, by PRV's upper bound; 0.0 after none."""
     if rounds_released < 0:
         raise PrivacyError(f"{rounds_released} rounds cannot have been released")
-    steps = rounds_released * plan.steps_per_round
-    return _prv_epsilon(plan.noise_multiplier, plan.sample_rate, steps, plan.delta, _error(plan.target_epsilon))
+    if rounds_released == 0:
+        return 0.0
+    history = ((plan.noise_multiplier, plan.sample_rate, rounds_released * plan.steps_per_round),)
+    return prv_epsilon(history, plan.delta, _error(plan.target_epsilon))
 
 
 def check_release(plan: ExamplePlan, *, released: int) -> None:
@@ -127,7 +128,7 @@ def _calibrate(sample_rate: float, steps: int, delta: float, target: float) -> f
     """
 
     def spent(noise: float) -> float:
-        return _prv_epsilon(noise, sample_rate, steps, delta, _error(target))
+        return prv_epsilon(((noise, sample_rate, steps),), delta, _error(target))
 
     enough = _renyi_noise(sample_rate, steps, delta, target)
     while (below := spent(enough)) > target:
@@ -164,34 +165,11 @@ def _renyi_noise(sample_rate: float, steps: int, delta: float, target: float) ->
 
 
 def _renyi_epsilon(noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> float:
-    """Epsilon by integer Renyi orders, converted by Canonne et al. 2020 (arXiv 2004.00010)."""
-    from opacus.accountants.analysis.rdp import compute_rdp
-
-    orders = np.array([*range(2, 64), *(2**k for k in range(6, 14))], dtype=float)
-    curve = compute_rdp(q=sample_rate, noise_multiplier=noise_multiplier, steps=steps, orders=orders.tolist())
-    epsilons = curve - (math.log(delta) + np.log(orders)) / (orders - 1) + np.log1p(-1 / orders)
-    return float(np.nanmin(epsilons))
+    """Epsilon by Renyi orders, which is quick and too large."""
+    mechanism = SampledGaussian(noise_multiplier, sample_rate)
+    return Composition.of([(mechanism, steps)]).epsilon(delta, accountant="rdp")
 
 
 def _error(target: float) -> float:
     """Width of PRV's bound: Opacus' 0.01, but 1 % of a target below 1, and 0.1 % of one above 10."""
     return max(0.01 * min(1.0, target), 0.001 * target)
-
-
-@lru_cache(maxsize=4096)
-def _prv_epsilon(noise_multiplier: float, sample_rate: float, steps: int, delta: float, error: float) -> float:
-    """PRV's upper bound on epsilon for so many equal steps."""
-    if steps == 0:
-        return 0.0
-    from opacus.accountants import PRVAccountant
-
-    accountant = PRVAccountant()
-    accountant.history = [(noise_multiplier, sample_rate, steps)]
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        # log(0) at sample_rate 1 and in the far tails is handled; the advice on Renyi orders concerns the
-        # accountant's inner choice of a grid.
-        warnings.simplefilter("ignore")
-        epsilon = float(accountant.get_epsilon(delta, eps_error=error))
-    if not math.isfinite(epsilon):
-        raise PrivacyError(f"the PRV accountant has no bound for {steps} steps at noise {noise_multiplier:g}")
-    return max(0.0, epsilon)
