@@ -65,9 +65,9 @@ class OuterProducts:
         """As :meth:`Samples.squares`."""
         if self._gradients.shape[1] == 1:
             return self._of_one_row()
-        squares, square_of_sum = self._gram()
+        squares, square_of_sum, vanished = self._gram()
         exact = (square_of_sum <= _CANCELLING * squares) | (square_of_sum == 0)
-        squares += _ALLOWANCE * square_of_sum + self._underflow()
+        squares += _ALLOWANCE * square_of_sum + vanished
         if bool(exact.all()):
             return squares
         self._apart = torch.nonzero(~exact).flatten()
@@ -96,30 +96,23 @@ class OuterProducts:
         others = [squared_norms(source) + source.shape[2] * _TINY for source in self._inputs.values()]
         return factor * (torch.stack(others).sum(dim=0) + len(self._biases))
 
-    def _gram(self) -> tuple[Tensor, Tensor]:
-        """Squared norms and (sum_t |g_t| |x_t|)^2, each (n,) float64."""
+    def _gram(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Squared norms, (sum_t |g_t| |x_t|)^2, and at most what underflow took, each (n,) float64."""
         gram = torch.bmm(self._gradients, self._gradients.transpose(1, 2))
         other = torch.full_like(gram, float(len(self._biases)))
         for source in self._inputs.values():
             other.baddbmm_(source, source.transpose(1, 2))
-        lengths = _diagonal(gram).sqrt() * _diagonal(other).sqrt()
-        squares = gram.mul_(other).flatten(1).sum(dim=1).to(wide(gram))
-        return squares, lengths.sum(dim=1).to(wide(gram)).square()
-
-    def _underflow(self) -> Tensor:
-        """At most what float32 has lost of the squared norms because products vanished, (n,) float64."""
-        ones = len(self._biases)
+        of_gradients, of_inputs = (g.diagonal(dim1=1, dim2=2).to(wide(gram)) for g in (gram, other))
+        lengths = of_gradients.sqrt() * of_inputs.sqrt()
+        # In a product of two rows each term that float32 does not hold is below its least normal number.
+        rows, outputs = self._gradients.shape[1:]
         widths = sum(source.shape[2] for source in self._inputs.values())
-        rows = self._gradients.shape[1]
-        sizes = torch.stack([squared_norms(source) for source in self._inputs.values()]).sum(dim=0) + rows * ones
-        own = squared_norms(self._gradients)
-        return rows * _TINY * (self._gradients.shape[2] * sizes + widths * own)
+        ends = (of_gradients.sum(dim=1) + rows * outputs * _TINY) * widths
+        ends += (of_inputs.sum(dim=1) + rows * widths * _TINY) * outputs
+        squares = gram.mul_(other).flatten(1).sum(dim=1).to(wide(gram))
+        return squares, lengths.sum(dim=1).square(), rows * _TINY * ends
 
     def _materialised(self, chosen: Tensor) -> Materialised:
         gradients = self._gradients[chosen]
         samples = {name: torch.bmm(gradients.transpose(1, 2), source[chosen]) for name, source in self._inputs.items()}
         return Materialised(samples | dict.fromkeys(self._biases, gradients.sum(dim=1)))
-
-
-def _diagonal(gram: Tensor) -> Tensor:
-    return gram.diagonal(dim1=1, dim2=2)

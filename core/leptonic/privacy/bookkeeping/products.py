@@ -26,15 +26,21 @@ def weighted_products(gradients: Tensor, inputs: Sequence[Tensor], weights: Tens
     gradients: (n, rows, o). inputs: (n, rows, k) each. weights: (n,).
     Returns a (o, k) sum for each of the inputs, and sum_it weights_i gradients_it, (o,); float64.
     """
-    examples, rows, _ = gradients.shape
+    examples, rows, outputs = gradients.shape
     size = max(1, min(_EXAMPLES, _ROWS // rows))
     parts: list[list[Tensor]] = [[] for _ in range(len(inputs) + 1)]
+    narrow = sum(source.shape[2] for source in inputs) < outputs
     for start in range(0, examples, size):
         chosen = slice(start, start + size)
-        scaled = (gradients[chosen] * weights[chosen, None, None]).flatten(0, 1)
+        # The weights go to what is narrower.
+        weight = weights[chosen].to(gradients.dtype).repeat_interleave(rows)
+        upright = gradients[chosen].flatten(0, 1)
+        parts[-1].append(weight @ upright)
+        if not narrow:
+            upright = upright * weight[:, None]
         for part, source in zip(parts, inputs, strict=False):
-            part.append(scaled.t() @ source[chosen].flatten(0, 1))
-        parts[-1].append(scaled.sum(dim=0))
+            own = source[chosen].flatten(0, 1)
+            part.append(upright.t() @ (own * weight[:, None] if narrow else own))
     *products, bias = [summed(part, every=max(1, _NARROW // size)) for part in parts]
     return products, bias
 
