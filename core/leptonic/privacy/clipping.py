@@ -53,8 +53,10 @@ def squared_norms(sample: Tensor) -> Tensor:
     the bound, and float64 throughout takes 17 times as long.
     """
     flat = sample.reshape(len(sample), sample[:1].numel() if len(sample) else 1)
+    if flat.shape[1] <= _NORM_BLOCK:
+        return torch.linalg.vector_norm(flat, dim=1).to(wide(flat)).square()
     whole = flat.shape[1] // _NORM_BLOCK * _NORM_BLOCK
-    blocks = flat[:, :whole].reshape(len(flat), -1, _NORM_BLOCK) if whole else flat.new_zeros(len(flat), 1, 1)
+    blocks = flat[:, :whole].reshape(len(flat), -1, _NORM_BLOCK)
     norms = torch.cat(
         [
             torch.linalg.vector_norm(blocks, dim=2),
@@ -79,7 +81,7 @@ def weighted_sum(sample: Tensor, factors: Tensor) -> Tensor:
 
 def without(sample: Tensor, factors: Tensor) -> Tensor:
     """The sample (n, ...) with zeros for the examples whose factor is 0: what is not finite there cannot spread."""
-    if bool((factors > 0).all()):
+    if bool(factors.all()):
         return sample
     mask = (factors == 0).to(sample.device).view(-1, *[1] * (sample.ndim - 1))
     return torch.where(mask, torch.zeros((), dtype=sample.dtype, device=sample.device), sample)

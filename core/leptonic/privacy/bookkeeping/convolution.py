@@ -19,6 +19,7 @@ from leptonic.privacy.clipping import squared_norms, without
 __all__ = ["convolution"]
 
 _EXAMPLES = 32
+_SMALL_EXAMPLES, _SMALL = 64, 4096
 _MANY_CHANNELS = 16
 
 Pair = tuple[int, int]
@@ -71,9 +72,9 @@ class _Convolution:
         weight = module.weight
         self._layout = _layout(module, scratch)
         self._samples = scratch.empty((module, "samples"), (len(inputs), weight.numel()), weight)
-        squares = []
-        for start in range(0, len(inputs), _EXAMPLES):
-            chosen = slice(start, start + _EXAMPLES)
+        squares, size = [], _SMALL_EXAMPLES if weight.numel() <= _SMALL else _EXAMPLES
+        for start in range(0, len(inputs), size):
+            chosen = slice(start, start + size)
             self._layout.gradients(inputs[chosen], gradients[chosen], self._samples[chosen])
             squares.append(squared_norms(self._samples[chosen]))
         self._squares = torch.cat(squares)

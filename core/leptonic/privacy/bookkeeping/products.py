@@ -33,7 +33,8 @@ def weighted_products(gradients: Tensor, inputs: Sequence[Tensor], weights: Tens
     for start in range(0, examples, size):
         chosen = slice(start, start + size)
         # The weights go to what is narrower.
-        weight = weights[chosen].to(gradients.dtype).repeat_interleave(rows)
+        weight = weights[chosen].to(gradients.dtype)
+        weight = weight if rows == 1 else weight.repeat_interleave(rows)
         upright = gradients[chosen].flatten(0, 1)
         parts[-1].append(weight @ upright)
         if not narrow:
