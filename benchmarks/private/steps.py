@@ -6,7 +6,6 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from opacus import PrivacyEngine
-from private.workloads import Workload
 from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -14,6 +13,7 @@ from leptonic.privacy.accounting import ExamplePlan
 from leptonic.privacy.bookkeeping.recorder import Recorder
 from leptonic.privacy.engine import SecurePrivacyEngine
 from leptonic.randomness import SecureStream
+from private.workloads import Workload
 
 Step = Callable[[], object]
 CLIP_NORM = 1.0

@@ -54,7 +54,8 @@ def squared_norms(sample: Tensor) -> Tensor:
     """
     flat = sample.reshape(len(sample), sample[:1].numel() if len(sample) else 1)
     if flat.shape[1] <= _NORM_BLOCK:
-        return torch.linalg.vector_norm(flat, dim=1).to(wide(flat)).square()
+        norm: Tensor = torch.linalg.vector_norm(flat, dim=1)
+        return norm.to(wide(flat)).square()
     whole = flat.shape[1] // _NORM_BLOCK * _NORM_BLOCK
     blocks = flat[:, :whole].reshape(len(flat), -1, _NORM_BLOCK)
     norms = torch.cat(

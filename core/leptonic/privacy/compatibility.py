@@ -21,8 +21,10 @@ def check_model(model: nn.Module, probe: Tensor | None = None, *, lstm: bool = F
     """Raise PrivacyError, naming the module, unless each example's part in the gradient can be bounded.
 
     probe: (2, *shape) made-up inputs. With them the model is also run, to find modules that are called
-    twice, buffers that change, outputs that depend on another example, and models that fail on an empty
-    batch. lstm: allow nn.LSTM, as :mod:`leptonic.privacy.bookkeeping` does. The model's mode, its gradients and torch's global generators are left as they were.
+    twice, buffers that change, outputs that depend on another example, inputs of layers whose first axis is
+    not the examples, and models that fail on an empty batch. lstm: allow nn.LSTM, as
+    :mod:`leptonic.privacy.bookkeeping` does. The model's mode, its gradients and torch's global generators
+    are left as they were.
     """
     _check_modules(model, lstm=lstm)
     _check_parameters(model)
@@ -104,6 +106,11 @@ def _check_calls(model: nn.Module, probe: Tensor) -> None:
 
 
 def _check_empty(model: nn.Module, probe: Tensor) -> None:
+    hooks = [
+        module.register_forward_pre_hook(_requires_examples_first(name))
+        for name, module in model.named_modules()
+        if _trainable(module) and not isinstance(module, nn.LSTM)
+    ]
     try:
         with torch.no_grad():
             model(probe[:0])
@@ -112,6 +119,20 @@ def _check_empty(model: nn.Module, probe: Tensor) -> None:
             f"the model fails on an empty batch, which Poisson sampling may draw ({error}):"
             " for example, flatten with torch.flatten(x, 1), not x.view(len(x), -1)"
         ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _requires_examples_first(name: str) -> Any:
+    def check(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if not all(isinstance(x, Tensor) and x.ndim and len(x) == 0 for x in inputs):
+            raise PrivacyError(
+                f"{_named(name, module)}: takes something whose first axis is not the examples, so that its gradients"
+                " cannot be told apart: put the examples first, and expand what they share to each of them"
+            )
+
+    return check
 
 
 def _check_independence(model: nn.Module, probe: Tensor) -> None:

@@ -86,7 +86,7 @@ class _Patches:
     def __init__(self, module: nn.Conv1d | nn.Conv2d, scratch: Scratch) -> None:
         self._shape, self._groups = tuple(module.weight.shape), module.groups
         self._kernel, self._stride, self._dilation = (
-            _pair(module, side) for side in (module.kernel_size, module.stride, module.dilation)
+            _pair(side) for side in (module.kernel_size, module.stride, module.dilation)
         )
         self._name, self._scratch = (module, "patches"), scratch
 
@@ -133,7 +133,7 @@ class _NeighbouringRows:
 
     def __init__(self, module: nn.Conv1d | nn.Conv2d, scratch: Scratch) -> None:
         self._outputs, self._channels = module.weight.shape[:2]
-        self._kernel = _pair(module, module.kernel_size)
+        self._kernel = _pair(module.kernel_size)
         self._shape = tuple(module.weight.shape)
         self._module, self._scratch = module, scratch
 
@@ -184,5 +184,5 @@ def _plane(tensor: Tensor) -> Tensor:
     return tensor.unsqueeze(2) if tensor.ndim == 3 else tensor
 
 
-def _pair(module: nn.Module, sides: tuple[int, ...]) -> Pair:
+def _pair(sides: tuple[int, ...]) -> Pair:
     return (1, sides[0]) if len(sides) == 1 else (sides[0], sides[1])

@@ -8,7 +8,6 @@ and those sums in float64.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from leptonic.privacy.clipping import wide
@@ -21,7 +20,7 @@ _NARROW = 256
 
 
 def weighted_products(gradients: Tensor, inputs: Sequence[Tensor], weights: Tensor) -> tuple[list[Tensor], Tensor]:
-    """sum over examples i and rows t of weights_i gradients_it inputs_it^T, for each of the inputs.
+    """The sum over examples i and rows t of weights_i gradients_it inputs_it^T, for each of the inputs.
 
     gradients: (n, rows, o). inputs: (n, rows, k) each. weights: (n,).
     Returns a (o, k) sum for each of the inputs, and sum_it weights_i gradients_it, (o,); float64.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from leptonic.errors import PrivacyError
 from leptonic.privacy.bookkeeping.samples import Samples
 from leptonic.privacy.bookkeeping.scratch import Scratch
-from leptonic.privacy.bookkeeping.watching import Watch, watch
+from leptonic.privacy.bookkeeping.watching import Switch, Watch, watch
 from leptonic.privacy.clipping import factors_for
 
 __all__ = ["Recorder", "bounded_sums"]
@@ -24,12 +24,13 @@ class Recorder:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._scratch = Scratch()
+        switch = Switch()
         self._watches: list[tuple[str, nn.Module, Watch]] = []
         for parameter in model.parameters():
             parameter.grad = None
         for name, module in model.named_modules():
             if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
-                self._watches.append((name, module, watch(module)))
+                self._watches.append((name, module, watch(module, switch)))
 
     def forbid_grad_accumulation(self) -> None:
         """Asked for by Opacus; gradients of several batches are never accumulated here."""

@@ -49,7 +49,7 @@ def lstm_forward(module: nn.LSTM, receive: Receive, anchor: Tensor, inputs: Tens
     for layer in range(module.num_layers):
         if layer and module.dropout:
             steps = F.dropout(steps, module.dropout, module.training)
-        steps, cell = _Layer.apply(
+        steps, cell = _Layer.apply(  # type: ignore[no-untyped-call]
             steps, state[0][layer], state[1][layer], *_weights(module, layer), anchor, layer, receive
         )
         last_hidden.append(steps[-1])

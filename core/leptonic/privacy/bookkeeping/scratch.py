@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable
 
-import torch
 from torch import Tensor
 
 __all__ = ["Scratch"]

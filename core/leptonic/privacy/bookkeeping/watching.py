@@ -4,6 +4,7 @@ Within its module's call a parameter is a constant, so that autograd makes no gr
 reaches the parameter leaves ``p.grad`` behind, by which :class:`Recorder` notices.
 """
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -19,9 +20,16 @@ from leptonic.privacy.bookkeeping.samples import Samples
 from leptonic.privacy.bookkeeping.scratch import Scratch
 from leptonic.privacy.bookkeeping.separate import separate
 
-__all__ = ["Watch", "watch"]
+__all__ = ["Switch", "Watch", "watch"]
 
 _DIRECT = {nn.Linear: linear, nn.Embedding: embedding, nn.LayerNorm: layer_norm, nn.GroupNorm: group_norm}
+
+
+@dataclass
+class Switch:
+    """One for all modules of a model. on: calls are watched; off while one module is run again by itself."""
+
+    on: bool = True
 
 
 class Watch(Protocol):
@@ -47,9 +55,9 @@ class Watch(Protocol):
         ...
 
 
-def watch(module: nn.Module) -> Watch:
+def watch(module: nn.Module, switch: Switch) -> Watch:
     """Watch a module from now on."""
-    return _LSTM(module) if type(module) is nn.LSTM else _Module(module)
+    return _LSTM(module, switch) if type(module) is nn.LSTM else _Module(module, switch)
 
 
 class _Kept:
@@ -70,11 +78,11 @@ class _Kept:
 class _Module:
     """A module with one tensor as output, by hooks."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, switch: Switch) -> None:
         self._module = module
         self._own = [p for p in module.parameters(recurse=False) if p.requires_grad]
         self._anchor = torch.zeros((), requires_grad=True)
-        self._making = False
+        self._switch = switch
         self._hooks = [
             module.register_forward_pre_hook(self._before, with_kwargs=True),
             module.register_forward_hook(self._after, always_call=True),
@@ -101,14 +109,14 @@ class _Module:
             return [_DIRECT[kind](self._module, inputs[0], gradients)]
         if kind in (nn.Conv1d, nn.Conv2d):
             return [convolution(self._module, inputs[0], gradients, scratch)]
-        self._making = True
+        self._switch.on = False
         try:
             return [separate(self._module, inputs, gradients)]
         finally:
-            self._making = False
+            self._switch.on = True
 
     def _before(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        if self._making or not torch.is_grad_enabled():
+        if not (self._switch.on and torch.is_grad_enabled()):
             return
         if named:
             raise PrivacyError(f"a {type(module).__name__} is called with named arguments: pass them by position")
@@ -116,7 +124,7 @@ class _Module:
             parameter.requires_grad_(False)
 
     def _after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
-        if self._making or not torch.is_grad_enabled():
+        if not (self._switch.on and torch.is_grad_enabled()):
             return None
         for parameter in self._own:
             parameter.requires_grad_(True)
@@ -126,9 +134,9 @@ class _Module:
             raise PrivacyError(f"a {type(module).__name__} with parameters returns more than one tensor: split it up")
         self.calls += 1
         self._inputs = [_Kept(x) if isinstance(x, Tensor) else x for x in inputs]
-        watched = output if output.requires_grad else _Start.apply(output, self._anchor)
+        watched = output if output.requires_grad else _Start.apply(output, self._anchor)  # type: ignore[no-untyped-call]
         watched.register_hook(self._receive)
-        return watched  # type: ignore[no-any-return]
+        return watched
 
     def _receive(self, gradient: Tensor) -> None:
         self._gradients.append(_Kept(gradient))
@@ -138,23 +146,23 @@ class _Start(torch.autograd.Function):
     """Makes a tensor part of the graph where nothing before it is: the first layer's output."""
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, anchor: Tensor) -> Tensor:
+    def forward(ctx: Any, output: Tensor, _: Tensor) -> Tensor:
         ctx.mark_dirty(output)  # the same memory, yet no view, which in-place operations could not change
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None]:
+    def backward(*_: Any) -> tuple[None, None]:
         return None, None
 
 
 class _LSTM:
     """An nn.LSTM, whose own forward pass is replaced meanwhile."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, switch: Switch) -> None:
         assert isinstance(module, nn.LSTM)
         self._module = module
         self._anchor = torch.zeros((), requires_grad=True)
-        self._fused = module.forward
+        self._fused, self._switch = module.forward, switch
         module.forward = self._forward  # type: ignore[method-assign, assignment]
         self.reset()
 
@@ -185,7 +193,7 @@ class _LSTM:
         return {name: tensor for name, tensor in tensors.items() if name in own and own[name].requires_grad}
 
     def _forward(self, inputs: Tensor, state: Any = None) -> Any:
-        if not torch.is_grad_enabled():
+        if not (self._switch.on and torch.is_grad_enabled()):
             return self._fused(inputs, state)
         self.calls += 1
         return lstm_forward(self._module, self._receive, self._anchor, inputs, state)
