@@ -52,7 +52,7 @@ class _Convolution:
         self._has_bias, self._has_weight = has_bias, module.weight.requires_grad
         self._squares = torch.zeros((), dtype=torch.float64)
         if self._has_weight:
-            self._make(module, _padded(module, inputs), _plane(gradients), scratch)
+            self._make(module, inputs, _plane(gradients), scratch)
 
     def squares(self) -> Tensor:
         """As :meth:`Samples.squares`."""
@@ -75,7 +75,7 @@ class _Convolution:
         squares, size = [], _SMALL_EXAMPLES if weight.numel() <= _SMALL else _EXAMPLES
         for start in range(0, len(inputs), size):
             chosen = slice(start, start + size)
-            self._layout.gradients(inputs[chosen], gradients[chosen], self._samples[chosen])
+            self._layout.gradients(_padded(module, inputs[chosen]), gradients[chosen], self._samples[chosen])
             squares.append(squared_norms(self._samples[chosen]))
         self._squares = torch.cat(squares)
 

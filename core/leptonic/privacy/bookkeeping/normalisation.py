@@ -14,7 +14,7 @@ def layer_norm(module: nn.Module, inputs: Tensor, gradients: Tensor) -> Samples:
     shape = tuple(module.normalized_shape)
     samples = {}
     if module.weight.requires_grad:
-        scaled = gradients * F.layer_norm(inputs, shape, eps=module.eps)
+        scaled = F.layer_norm(inputs, shape, eps=module.eps).mul_(gradients)
         samples["weight"] = scaled.reshape(len(inputs), -1, *shape).sum(dim=1)
     if module.bias is not None and module.bias.requires_grad:
         samples["bias"] = gradients.reshape(len(inputs), -1, *shape).sum(dim=1)
@@ -27,7 +27,7 @@ def group_norm(module: nn.Module, inputs: Tensor, gradients: Tensor) -> Samples:
     shape = (len(inputs), module.num_channels, -1)
     samples = {}
     if module.weight.requires_grad:
-        scaled = gradients * F.group_norm(inputs, module.num_groups, eps=module.eps)
+        scaled = F.group_norm(inputs, module.num_groups, eps=module.eps).mul_(gradients)
         samples["weight"] = scaled.reshape(shape).sum(dim=2)
     if module.bias is not None and module.bias.requires_grad:
         samples["bias"] = gradients.reshape(shape).sum(dim=2)
