@@ -1,6 +1,7 @@
 """Per-example clipping: sums of gradients that one example moves by at most a bound, whatever it holds.
 
-Called by :class:`leptonic.privacy.engine.SecureOptimizer`. Source: Abadi et al. 2016, arXiv 1607.00133.
+Called by :class:`leptonic.privacy.engine.SecureOptimizer`; its parts also by :mod:`leptonic.privacy.bookkeeping`,
+which reaches the same sums without every example's gradient. Source: Abadi et al. 2016, arXiv 1607.00133.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["clipped_sums", "clip_factors"]
+__all__ = ["clipped_sums", "clip_factors", "factors_for", "squared_norms", "weighted_sum", "without", "wide"]
 
 _SLACK = 1e-4
 """Gradients are clipped to the bound times (1 - slack). The slack pays for float32: rounding of factors and
@@ -26,31 +27,37 @@ def clipped_sums(samples: Sequence[Tensor], clip_norm: float) -> list[Tensor]:
     Returns for each parameter (*shape), float64 (float32 where the device has no float64).
     """
     factors = clip_factors(samples, clip_norm)
-    if not bool((factors > 0).all()):
-        samples = [_without(sample, factors == 0) for sample in samples]
-    return [_weighted_sum(sample, factors) for sample in samples]
+    return [weighted_sum(without(sample, factors), factors) for sample in samples]
 
 
 def clip_factors(samples: Sequence[Tensor], clip_norm: float) -> Tensor:
-    """What each example's gradient is multiplied by, in [0, 1]; 0 for one that is not finite. Returns (n,).
+    """What each example's gradient is multiplied by, in [0, 1]; 0 for one that is not finite. Returns (n,)."""
+    squares = [squared_norms(sample) for sample in samples]
+    return factors_for(torch.stack([square.to(squares[0].device) for square in squares]).sum(dim=0), clip_norm)
+
+
+def factors_for(squares: Tensor, clip_norm: float) -> Tensor:
+    """As :func:`clip_factors`, from the squared norms of whole gradients, (n,). Returns (n,) float32.
 
     A factor that float32 does not hold to full precision counts as 0 as well.
     """
-    squares = [_squared_norms(sample) for sample in samples]
-    norms = torch.stack([square.to(squares[0].device) for square in squares]).sum(dim=0).sqrt()
+    norms = squares.sqrt()
     factors = (clip_norm * (1 - _SLACK) / norms).clamp(max=1.0)
     return torch.where(factors >= torch.finfo(torch.float32).tiny, factors, 0.0).float()
 
 
-def _squared_norms(sample: Tensor) -> Tensor:
-    """Squared norm of each row, (n,).
+def squared_norms(sample: Tensor) -> Tensor:
+    """Squared norm of each row of (n, *shape). Returns (n,), wide.
 
     In blocks: a float32 norm over millions of values can be wrong by parts in a thousand, which would void
     the bound, and float64 throughout takes 17 times as long.
     """
     flat = sample.reshape(len(sample), sample[:1].numel() if len(sample) else 1)
+    if flat.shape[1] <= _NORM_BLOCK:
+        norm: Tensor = torch.linalg.vector_norm(flat, dim=1)
+        return norm.to(wide(flat)).square()
     whole = flat.shape[1] // _NORM_BLOCK * _NORM_BLOCK
-    blocks = flat[:, :whole].reshape(len(flat), -1, _NORM_BLOCK) if whole else flat.new_zeros(len(flat), 1, 1)
+    blocks = flat[:, :whole].reshape(len(flat), -1, _NORM_BLOCK)
     norms = torch.cat(
         [
             torch.linalg.vector_norm(blocks, dim=2),
@@ -58,25 +65,29 @@ def _squared_norms(sample: Tensor) -> Tensor:
         ],
         dim=1,
     )
-    return norms.to(_wide(norms)).square().sum(dim=1)
+    return norms.to(wide(norms)).square().sum(dim=1)
 
 
-def _weighted_sum(sample: Tensor, factors: Tensor) -> Tensor:
+def weighted_sum(sample: Tensor, factors: Tensor) -> Tensor:
     """sum_i factors_i sample_i, in blocks of examples that are added in float64.
 
     With float32 alone, the rounding of a large batch's sum comes near to the slack.
     """
-    total = torch.zeros(sample.shape[1:], dtype=_wide(sample), device=sample.device)
+    total = torch.zeros(sample.shape[1:], dtype=wide(sample), device=sample.device)
     weights = factors.to(device=sample.device, dtype=sample.dtype)
     for rows, weight in zip(torch.split(sample, _SUM_BLOCK), torch.split(weights, _SUM_BLOCK), strict=True):
         total += torch.einsum("i,i...->...", weight, rows)
     return total
 
 
-def _without(sample: Tensor, left_out: Tensor) -> Tensor:
-    mask = left_out.to(sample.device).view(-1, *[1] * (sample.ndim - 1))
+def without(sample: Tensor, factors: Tensor) -> Tensor:
+    """The sample (n, ...) with zeros for the examples whose factor is 0: what is not finite there cannot spread."""
+    if bool(factors.all()):
+        return sample
+    mask = (factors == 0).to(sample.device).view(-1, *[1] * (sample.ndim - 1))
     return torch.where(mask, torch.zeros((), dtype=sample.dtype, device=sample.device), sample)
 
 
-def _wide(tensor: Tensor) -> torch.dtype:
+def wide(tensor: Tensor) -> torch.dtype:
+    """The widest floating-point type of the tensor's device."""
     return torch.float32 if tensor.device.type == "mps" else torch.float64

@@ -12,18 +12,21 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from leptonic.errors import PrivacyError
+from leptonic.privacy.bookkeeping.recurrent import unsupported
 
 __all__ = ["check_model"]
 
 
-def check_model(model: nn.Module, probe: Tensor | None = None) -> None:
-    """Raise PrivacyError, naming the module, unless Opacus can bound each example's part in the gradient.
+def check_model(model: nn.Module, probe: Tensor | None = None, *, lstm: bool = False) -> None:
+    """Raise PrivacyError, naming the module, unless each example's part in the gradient can be bounded.
 
     probe: (2, *shape) made-up inputs. With them the model is also run, to find modules that are called
-    twice, buffers that change, outputs that depend on another example, and models that fail on an empty
-    batch. The model's mode, its gradients and torch's global generators are left as they were.
+    twice, buffers that change, outputs that depend on another example, inputs of layers whose first axis is
+    not the examples, and models that fail on an empty batch. lstm: allow nn.LSTM, as
+    :mod:`leptonic.privacy.bookkeeping` does. The model's mode, its gradients and torch's global generators
+    are left as they were.
     """
-    _check_modules(model)
+    _check_modules(model, lstm=lstm)
     _check_parameters(model)
     if probe is not None:
         with torch.random.fork_rng():
@@ -33,7 +36,7 @@ def check_model(model: nn.Module, probe: Tensor | None = None) -> None:
             _check_independence(model, probe)
 
 
-def _check_modules(model: nn.Module) -> None:
+def _check_modules(model: nn.Module, *, lstm: bool) -> None:
     for name, module in model.named_modules():
         where = _named(name, module)
         if isinstance(module, _BatchNorm):  # also without parameters, where Opacus lets it pass
@@ -42,9 +45,22 @@ def _check_modules(model: nn.Module) -> None:
             continue
         if next(module.buffers(), None) is not None:
             raise PrivacyError(f"{where}: has parameters and buffers: keep buffers in modules of their own")
-        validator = ModuleValidator.VALIDATORS.get(type(module))
-        if validator is not None and (errors := validator(module)):
-            raise PrivacyError(f"{where}: {errors[0]}")
+        if problem := _problem(module, lstm=lstm):
+            raise PrivacyError(f"{where}: {problem}")
+
+
+def _problem(module: nn.Module, *, lstm: bool) -> str | None:
+    """What keeps this one module from per-example gradients."""
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        if module.scale_grad_by_freq:
+            return "scale_grad_by_freq mixes the examples of a batch: leave it out"
+        if module.max_norm is not None:
+            return "max_norm changes weights as the data look them up, without noise: leave it out"
+    if lstm and type(module) is nn.LSTM:
+        return unsupported(module)
+    validator = ModuleValidator.VALIDATORS.get(type(module))
+    errors = validator(module) if validator is not None else []
+    return str(errors[0]) if errors else None
 
 
 def _check_parameters(model: nn.Module) -> None:
@@ -90,6 +106,11 @@ def _check_calls(model: nn.Module, probe: Tensor) -> None:
 
 
 def _check_empty(model: nn.Module, probe: Tensor) -> None:
+    hooks = [
+        module.register_forward_pre_hook(_requires_examples_first(name))
+        for name, module in model.named_modules()
+        if _trainable(module) and not isinstance(module, nn.LSTM)
+    ]
     try:
         with torch.no_grad():
             model(probe[:0])
@@ -98,6 +119,20 @@ def _check_empty(model: nn.Module, probe: Tensor) -> None:
             f"the model fails on an empty batch, which Poisson sampling may draw ({error}):"
             " for example, flatten with torch.flatten(x, 1), not x.view(len(x), -1)"
         ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _requires_examples_first(name: str) -> Any:
+    def check(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if not all(isinstance(x, Tensor) and x.ndim and len(x) == 0 for x in inputs):
+            raise PrivacyError(
+                f"{_named(name, module)}: takes something whose first axis is not the examples, so that its gradients"
+                " cannot be told apart: put the examples first, and expand what they share to each of them"
+            )
+
+    return check
 
 
 def _check_independence(model: nn.Module, probe: Tensor) -> None:

@@ -3,6 +3,7 @@
 Opacus 1.6 draws both from torch's global generator (the same seed on two clients gives identical noise),
 takes 1/len(loader) for the sample rate, and lets one infinite example make every parameter NaN. This engine
 keeps Opacus' interfaces (per-example gradients, optimizer, loader, accountant) and replaces those three.
+Beside Opacus' own ways to per-example gradients there is one more, "bookkeeping", which makes few of them.
 Called by :mod:`leptonic.privacy.example_level`. Source: Abadi et al. 2016, arXiv 1607.00133.
 """
 
@@ -15,23 +16,25 @@ from opacus import PrivacyEngine
 from opacus.accountants import create_accountant
 from opacus.optimizers import DPOptimizer
 from opacus.optimizers.optimizer import _check_processed_flag, _mark_as_processed
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from leptonic.errors import PrivacyError
 from leptonic.privacy.accounting import ExamplePlan
+from leptonic.privacy.bookkeeping.recorder import Recorder
 from leptonic.privacy.clipping import clipped_sums
 from leptonic.privacy.noise import noised
 from leptonic.randomness import SecureStream
 
-__all__ = ["SecurePrivacyEngine", "SecureOptimizer", "PoissonLoader", "PoissonSampler"]
+__all__ = ["SecurePrivacyEngine", "SecureOptimizer", "BookkeepingOptimizer", "PoissonLoader", "PoissonSampler"]
 
 
 class SecurePrivacyEngine(PrivacyEngine):  # type: ignore[misc]
     """Opacus' engine for one plan, with the PRV accountant.
 
     noise and sampling: secure streams, used by this engine alone. make_private takes the plan's noise
-    multiplier, ``poisson_sampling`` on, hooks, flat clipping and a loader over a TensorDataset.
+    multiplier, ``poisson_sampling`` on, flat clipping, a loader over a TensorDataset, and for grad_sample_mode
+    "hooks", "functorch" or "bookkeeping", the last without wrapping the model.
     """
 
     def __init__(self, *, plan: ExamplePlan, noise: SecureStream, sampling: SecureStream) -> None:
@@ -43,6 +46,7 @@ class SecurePrivacyEngine(PrivacyEngine):  # type: ignore[misc]
         self.plan = plan
         self._noise = noise
         self._sampling = sampling
+        self._recorder: Recorder | None = None
 
     def make_private(self, **arguments: Any) -> Any:
         """As Opacus' make_private. Returns (hooks or module, SecureOptimizer, PoissonLoader)."""
@@ -53,22 +57,36 @@ class SecurePrivacyEngine(PrivacyEngine):  # type: ignore[misc]
         optimizer.attach_step_hook(self.accountant.get_optimizer_hook_fn(sample_rate=self.plan.sample_rate))
         return model, optimizer, loader
 
+    def _prepare_model(self, module: nn.Module, *, grad_sample_mode: str = "hooks", **arguments: Any) -> Any:
+        if grad_sample_mode != "bookkeeping":
+            return super()._prepare_model(module, grad_sample_mode=grad_sample_mode, **arguments)
+        if arguments.get("wrap_model", True):
+            raise PrivacyError("make_private: bookkeeping takes the model as it is: say wrap_model=False")
+        self._recorder = Recorder(module)
+        return self._recorder
+
     def _prepare_optimizer(self, *, optimizer: torch.optim.Optimizer, **arguments: Any) -> "SecureOptimizer":
         unsupported = (
             arguments.get("clipping", "flat") != "flat"
-            or arguments.get("grad_sample_mode", "hooks") not in ("hooks", "functorch")
+            or arguments.get("grad_sample_mode", "hooks") not in ("hooks", "functorch", "bookkeeping")
             or arguments.get("distributed", False)
         )
         if unsupported:
-            raise PrivacyError("make_private: only flat clipping with hooks or functorch, not distributed, is secured")
-        return SecureOptimizer(
-            getattr(optimizer, "original_optimizer", optimizer),
-            stream=self._noise,
-            noise_multiplier=self.plan.noise_multiplier,
-            max_grad_norm=arguments["max_grad_norm"],
-            expected_batch_size=self.plan.batch_size,
-            loss_reduction=arguments.get("loss_reduction", "mean"),
-        )
+            raise PrivacyError(
+                "make_private: only flat clipping with hooks, functorch or bookkeeping, not distributed, is secured"
+            )
+        plain = getattr(optimizer, "original_optimizer", optimizer)
+        settings = {
+            "stream": self._noise,
+            "noise_multiplier": self.plan.noise_multiplier,
+            "max_grad_norm": arguments["max_grad_norm"],
+            "expected_batch_size": self.plan.batch_size,
+            "loss_reduction": arguments.get("loss_reduction", "mean"),
+        }
+        if arguments.get("grad_sample_mode") == "bookkeeping":
+            assert self._recorder is not None
+            return BookkeepingOptimizer(plain, recorder=self._recorder, **settings)
+        return SecureOptimizer(plain, **settings)
 
     def _prepare_data_loader(
         self, data_loader: DataLoader[Any], *, poisson_sampling: bool, **_: Any
@@ -86,6 +104,24 @@ class SecureOptimizer(DPOptimizer):  # type: ignore[misc]
         super().__init__(optimizer, **arguments)
         self._stream = stream
 
+    def expect(self, model: nn.Module, examples: int) -> None:
+        """Raise PrivacyError, naming the parameter, unless each of so many examples has shown its gradients.
+
+        For an empty batch they need not have been computed.
+        """
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            if examples == 0:
+                empty = parameter.new_zeros((0, *parameter.shape))
+                parameter.grad_sample = empty  # type: ignore[attr-defined]
+            found = parameter.grad_sample  # type: ignore[attr-defined]
+            if not isinstance(found, Tensor) or len(found) != examples:
+                raise PrivacyError(
+                    f"{name} has no gradient for each of the {examples} examples: call backward() once per"
+                    " batch, on a loss that this parameter reaches through its module"
+                )
+
     def clip_and_accumulate(self) -> None:
         """Add the clipped gradients into ``p.summed_grad``, which one example moves by at most the bound."""
         for parameter in self.params:
@@ -101,6 +137,44 @@ class SecureOptimizer(DPOptimizer):  # type: ignore[misc]
             _check_processed_flag(parameter.summed_grad)
             parameter.grad = noised(parameter.summed_grad, deviation, self._stream).to(parameter)
             _mark_as_processed(parameter.summed_grad)
+
+
+class BookkeepingOptimizer(SecureOptimizer):
+    """The same steps from a :class:`Recorder`'s clipped sums, without per-example gradients of whole models."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *, recorder: Recorder, **arguments: Any) -> None:
+        super().__init__(optimizer, **arguments)
+        self._recorder = recorder
+        self._examples: int | None = None
+
+    @property
+    def accumulated_iterations(self) -> int:
+        """One: batches are not accumulated."""
+        return 1
+
+    def expect(self, model: nn.Module, examples: int) -> None:
+        """As :meth:`SecureOptimizer.expect`; required before each step."""
+        self._recorder.expect(examples)
+        self._examples = examples
+
+    def clip_and_accumulate(self) -> None:
+        """Put the clipped sums into ``p.summed_grad``."""
+        if self._examples is None:
+            raise PrivacyError("bookkeeping: tell the number of examples with expect() before each step")
+        mean = self.loss_reduction == "mean"
+        sums = self._recorder.clipped_sums(self._examples, self.max_grad_norm, mean=mean)
+        self._examples = None
+        for parameter in self.params:
+            parameter.summed_grad = sums[parameter]
+
+    def pre_step(self, closure: Any = None) -> bool:
+        """Clip, add noise, average, account. Returns True: the plain optimizer's step may follow."""
+        self.clip_and_accumulate()
+        self.add_noise()
+        self.scale_grad()
+        if self.step_hook:
+            self.step_hook(self)
+        return True
 
 
 class PoissonSampler(Sampler[list[int]]):

@@ -10,6 +10,7 @@ Source: Abadi et al. 2016, arXiv 1607.00133, through Opacus.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn, optim
@@ -56,27 +57,13 @@ class PrivateTraining:
         """
         if self._pending is None:
             raise PrivacyError("step() without a new batch: draw batches from batches(), one step each")
-        self._require_gradients(len(self._pending))
+        self._optimizer.expect(self._model, len(self._pending))
         self._pending = None
         self._optimizer.pre_step()
         if correct is not None:
             correct()
         self._optimizer.original_optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-
-    def _require_gradients(self, examples: int) -> None:
-        for name, parameter in self._model.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            if examples == 0:
-                empty = parameter.new_zeros((0, *parameter.shape))
-                parameter.grad_sample = empty  # type: ignore[attr-defined]
-            found = parameter.grad_sample  # type: ignore[attr-defined]
-            if not isinstance(found, Tensor) or len(found) != examples:
-                raise PrivacyError(
-                    f"{name} has no gradient for each of the {examples} examples: call backward() once per"
-                    " batch, on a loss that this parameter reaches through its module"
-                )
 
 
 @contextmanager
@@ -90,16 +77,19 @@ def private_training(
     clip_norm: float,
     noise: SecureStream,
     sampling: SecureStream,
+    gradients: Literal["bookkeeping", "hooks"] = "bookkeeping",
 ) -> Iterator[PrivateTraining]:
     """Run one round of DP-SGD on ``model``, which is in training mode and is plain again afterwards.
 
     optimizer: a plain optimizer over all trainable parameters of the model. features: (n, *shape).
     labels: (n,). n may differ from plan.public_size; the guarantee does not depend on it. clip_norm: bound on
     each example's gradient norm. noise, sampling: secure streams of this round alone, with operating-system
-    keys wherever the guarantee is to hold.
+    keys wherever the guarantee is to hold. gradients: how they are clipped; "hooks" makes every example's
+    gradient with Opacus, which is slower, and keeps the same bound.
     Raises PrivacyError before any work if the model or the arguments cannot keep the guarantee.
     """
     _check_arguments(model, optimizer, features, labels, clip_norm)
+    _check_model(model, features, lstm=gradients == "bookkeeping")
     engine = SecurePrivacyEngine(plan=plan, noise=noise, sampling=sampling)
     try:
         hooks, private_optimizer, loader = engine.make_private(
@@ -108,6 +98,7 @@ def private_training(
             data_loader=DataLoader(TensorDataset(features, labels)),
             noise_multiplier=plan.noise_multiplier,
             max_grad_norm=clip_norm,
+            grad_sample_mode=gradients,
             wrap_model=False,
         )
         try:
@@ -131,16 +122,20 @@ def _check_arguments(
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and id(parameter) not in stepped:
             raise PrivacyError(f"{name} is trainable, but the optimizer does not have it: freeze it or add it")
+
+
+def _check_model(model: nn.Module, features: Tensor, *, lstm: bool) -> None:
     made_up = torch.rand((2, *features.shape[1:]), generator=torch.Generator().manual_seed(0))
-    check_model(model, made_up.to(next(model.parameters()).device, features.dtype))
+    check_model(model, made_up.to(next(model.parameters()).device, features.dtype), lstm=lstm)
 
 
 def _make_plain(model: nn.Module) -> None:
     """Remove what Opacus' own clean-up leaves: sums and raw gradients, and inputs captured on modules."""
     for parameter in model.parameters():
         parameter.grad = None
-        if hasattr(parameter, "summed_grad"):
-            del parameter.summed_grad
+        for name in ("grad_sample", "summed_grad"):
+            if hasattr(parameter, name):
+                delattr(parameter, name)
     for module in model.modules():
         for name in ("activations", "max_batch_len"):
             if hasattr(module, name):

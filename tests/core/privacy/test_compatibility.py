@@ -118,3 +118,49 @@ def test_a_changed_buffer_is_put_back() -> None:
     with pytest.raises(PrivacyError):
         check_model(model, PROBE)
     assert model.scale.item() == 2.0
+
+
+class TimeFirst(Twice):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.expand(3, *x.shape))[0]
+
+
+class Placed(Twice):
+    """Looks places up once for all examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Embedding(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x + self.places(torch.arange(4)).sum(dim=0))
+
+
+@pytest.mark.parametrize("model", [TimeFirst(), Placed()])
+def test_layers_whose_first_axis_is_not_the_examples_are_refused(model: nn.Module) -> None:
+    with pytest.raises(PrivacyError, match="first axis is not the examples"):
+        check_model(model, PROBE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"scale_grad_by_freq": True}, "mixes the examples"), ({"max_norm": 1.0}, "changes weights")],
+)
+def test_embeddings_that_look_at_the_batch_are_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(PrivacyError, match=message):
+        check_model(nn.Sequential(nn.Embedding(4, 3, **options)))
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.output = nn.LSTM(4, 3, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.lstm(x[:, None])[0][:, -1])
+
+
+def test_an_lstm_passes_where_it_can_be_clipped() -> None:
+    check_model(Recurrent(), PROBE, lstm=True)
+    with pytest.raises(PrivacyError, match="LSTM"):
+        check_model(Recurrent(), PROBE)

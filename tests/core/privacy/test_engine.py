@@ -52,7 +52,14 @@ def examples(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def private(
-    model: nn.Module, features: Tensor, labels: Tensor, plan: ExamplePlan, *, clip_norm: float = 1.0, key: int = 0
+    model: nn.Module,
+    features: Tensor,
+    labels: Tensor,
+    plan: ExamplePlan,
+    *,
+    clip_norm: float = 1.0,
+    key: int = 0,
+    gradients: str = "hooks",
 ) -> tuple[Any, SecureOptimizer, PoissonLoader]:
     engine = SecurePrivacyEngine(plan=plan, noise=SecureStream(bytes([key] * 32)), sampling=SecureStream())
     return engine.make_private(  # type: ignore[no-any-return]
@@ -61,17 +68,21 @@ def private(
         data_loader=DataLoader(TensorDataset(features, labels)),
         noise_multiplier=plan.noise_multiplier,
         max_grad_norm=clip_norm,
+        grad_sample_mode=gradients,
         wrap_model=False,
     )
 
 
-def clipped_sum(model: nn.Module, features: Tensor, labels: Tensor, clip_norm: float) -> Tensor:
+def clipped_sum(model: nn.Module, features: Tensor, labels: Tensor, clip_norm: float, gradients: str) -> Tensor:
     """What the noise is added to, with every example in the batch (rate 1)."""
-    hooks, optimizer, loader = private(model, features, labels, planned(size=8, batch=8), clip_norm=clip_norm)
+    hooks, optimizer, loader = private(
+        model, features, labels, planned(size=8, batch=8), clip_norm=clip_norm, gradients=gradients
+    )
     try:
         (batch,) = loader
         assert len(batch[0]) == len(features)
         F.cross_entropy(model(batch[0]), batch[1]).backward()
+        optimizer.expect(model, len(features))
         optimizer.clip_and_accumulate()
         return torch.cat([p.summed_grad.flatten() for p in model.parameters()])  # type: ignore[attr-defined]
     finally:
@@ -79,10 +90,13 @@ def clipped_sum(model: nn.Module, features: Tensor, labels: Tensor, clip_norm: f
         optimizer.zero_grad(set_to_none=True)
 
 
+@pytest.mark.parametrize("gradients", ["hooks", "bookkeeping"])
 @pytest.mark.parametrize("clip_norm", [0.05, 1.0, 30.0])
 @pytest.mark.parametrize("aim", ["plain", "huge", "tiny", "infinite", "nan", "dead"])
 @pytest.mark.parametrize("count", [1, 16, 200])
-def test_one_example_moves_the_clipped_sum_by_at_most_the_clipping_norm(clip_norm: float, aim: str, count: int) -> None:
+def test_one_example_moves_the_clipped_sum_by_at_most_the_clipping_norm(
+    clip_norm: float, aim: str, count: int, gradients: str
+) -> None:
     torch.manual_seed(1)
     model = Mixed()
     features, labels = examples(count)
@@ -98,14 +112,15 @@ def test_one_example_moves_the_clipped_sum_by_at_most_the_clipping_norm(clip_nor
             newcomer[:] = math.nan
         case "dead":
             newcomer[:] = 0.0
-    without = clipped_sum(model, features, labels, clip_norm)
-    joined = clipped_sum(model, torch.cat([features, newcomer]), torch.cat([labels, label]), clip_norm)
+    without = clipped_sum(model, features, labels, clip_norm, gradients)
+    joined = clipped_sum(model, torch.cat([features, newcomer]), torch.cat([labels, label]), clip_norm, gradients)
     assert torch.isfinite(joined).all()
     assert float((joined - without).norm()) <= clip_norm
 
 
+@pytest.mark.parametrize("gradients", ["hooks", "bookkeeping"])
 @pytest.mark.parametrize("layer", ["convolution", "group_norm", "hidden", "layer_norm", "output"])
-def test_an_outlier_aimed_at_one_layer_keeps_the_bound(layer: str) -> None:
+def test_an_outlier_aimed_at_one_layer_keeps_the_bound(layer: str, gradients: str) -> None:
     torch.manual_seed(2)
     model = Mixed()
     # A layer whose output is scaled a million times dominates the gradients of what lies before it.
@@ -114,21 +129,22 @@ def test_an_outlier_aimed_at_one_layer_keeps_the_bound(layer: str) -> None:
             parameter.mul_(1e6)
     features, labels = examples(30)
     newcomer, label = examples(1, seed=5)
-    without = clipped_sum(model, features, labels, 1.0)
-    joined = clipped_sum(model, torch.cat([features, 100 * newcomer]), torch.cat([labels, label]), 1.0)
+    without = clipped_sum(model, features, labels, 1.0, gradients)
+    joined = clipped_sum(model, torch.cat([features, 100 * newcomer]), torch.cat([labels, label]), 1.0, gradients)
     assert float((joined - without).norm()) <= 1.0
 
 
-def test_the_clipped_sum_against_one_example_at_a_time() -> None:
+@pytest.mark.parametrize("gradients", ["hooks", "bookkeeping"])
+def test_the_clipped_sum_against_one_example_at_a_time(gradients: str) -> None:
     torch.manual_seed(3)
     model = Mixed()
     features, labels = examples(12)
     expected = torch.zeros(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
     for x, y in zip(features, labels, strict=True):
-        gradients = torch.autograd.grad(F.cross_entropy(model(x[None]), y[None]), list(model.parameters()))
-        flat = torch.cat([g.flatten() for g in gradients]).double()
+        own = torch.autograd.grad(F.cross_entropy(model(x[None]), y[None]), list(model.parameters()))
+        flat = torch.cat([g.flatten() for g in own]).double()
         expected += flat * min(1.0, 0.5 * (1 - 1e-4) / float(flat.norm()))
-    assert torch.allclose(clipped_sum(model, features, labels, 0.5), expected, atol=1e-6)
+    assert torch.allclose(clipped_sum(model, features, labels, 0.5, gradients), expected, atol=1e-6)
 
 
 def noised(model: nn.Module, plan: ExamplePlan, *, clip_norm: float, key: int = 0) -> np.ndarray[Any, Any]:

@@ -1,6 +1,7 @@
 import math
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -334,3 +335,48 @@ def test_frozen_parameters_stay() -> None:
     before = model[0].weight.clone()
     train(model, *examples(40), optimizer=optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1))
     assert torch.equal(model[0].weight, before)
+
+
+class Recurrent(nn.Module):
+    """The rows of an image as a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.output = nn.LSTM(4, 5, 2, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.lstm(x.flatten(1, 2))[0][:, -1])
+
+
+def test_an_lstm_trains_with_empty_batches_between_and_is_plain_afterwards() -> None:
+    torch.manual_seed(0)
+    model = Recurrent()
+    before, attributes = vector(model), set(vars(model.lstm))
+    features, labels = examples(40)
+    sizes = train(model, features, labels, plan=replace(PLAN, sample_rate=0.04, steps_per_round=30))
+    assert 0 in sizes
+    assert torch.isfinite(vector(model)).all()
+    assert not torch.equal(vector(model), before)
+    assert set(vars(model.lstm)) == attributes
+
+
+def test_both_ways_to_the_gradients_give_the_same_round() -> None:
+    results = []
+    ways: list[Literal["bookkeeping", "hooks"]] = ["bookkeeping", "hooks"]
+    for gradients in ways:
+        model = network()
+        with private_training(
+            model,
+            optim.SGD(model.parameters(), lr=0.1),
+            *examples(40),
+            plan=PLAN,
+            clip_norm=0.5,
+            noise=SecureStream(b"n" * 32),
+            sampling=SecureStream(b"s" * 32),
+            gradients=gradients,
+        ) as private:
+            for x, y in private.batches():
+                F.cross_entropy(model(x), y).backward()
+                private.step()
+        results.append(vector(model))
+    assert torch.allclose(*results, atol=1e-4)
