@@ -102,7 +102,7 @@ def test_flowers_own_processes_sum_securely(tmp_path: Path) -> None:
     with ExitStack() as processes:
         link = ("flower-superlink", *here, "--port", str(port), "--disable-runtime-dependency-installation")
         processes.enter_context(started(tmp_path, "link", *link))
-        wait_for(lambda: answers(port), seconds=60, what="the SuperLink")
+        wait_for(lambda: answers(port), seconds=150, what="the SuperLink")
         for number in range(COUNT):
             node = ("flower-supernode", *here, "--superlink", f"127.0.0.1:{port}", "--port", str(free_port()))
             file = federation.configs[number]["leptonic-node"]

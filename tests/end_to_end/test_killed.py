@@ -39,7 +39,7 @@ def in_the_middle_of_round(made: Federation, server: Running, number: int) -> No
             re.search(rf"round {number}: train done", (made.folder / "client-0.err").read_text())
             or f"round {number}/" in server.stderr.read_text()
         ),
-        seconds=60,
+        seconds=150,
         what=f"round {number}",
     )
 
@@ -54,7 +54,7 @@ def test_server_and_link_killed_in_a_round(tmp_path: Path, unbroken: str) -> Non
         resumed = made.server("--resume")
         deployed = last_json(resumed.finish())
         for client in clients:
-            client.finish(seconds=30)
+            client.finish(seconds=120)
     assert deployed["model_sha256"] == unbroken
 
 
@@ -70,7 +70,7 @@ def test_all_processes_killed_in_a_round(tmp_path: Path, unbroken: str) -> None:
         again = [made.client(index) for index in range(3)]
         deployed = last_json(resumed.finish())
         for client in again:
-            client.finish(seconds=30)
+            client.finish(seconds=120)
     assert deployed["model_sha256"] == unbroken
 
 
@@ -104,9 +104,9 @@ def test_simulation_interrupted_by_ctrl_c_is_resumed(tmp_path: Path) -> None:
     with federation(tmp_path, EXPERIMENT) as made:
         long = (made.experiment, "--set", "training.rounds=15")  # it must not end before it is interrupted
         running = made.start("simulate", "simulate", *long, "--run-dir", tmp_path / "broken", "--json")
-        wait_for(lambda: "round 2/" in running.stderr.read_text(), seconds=60, what="round 2")
+        wait_for(lambda: "round 2/" in running.stderr.read_text(), seconds=150, what="round 2")
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(timeout=30) == 130
+        assert running.process.wait(timeout=120) == 130
         assert "--resume" in running.stderr.read_text()
         again = ("simulate", *long, "--run-dir", tmp_path / "broken", "--resume", "--json")
         resumed = last_json(leptonic(*again, cwd=tmp_path).stdout)

@@ -45,7 +45,7 @@ def test_simulated_and_deployed_models_have_the_same_sha256(tmp_path: Path, expe
         clients = [made.client(index) for index in range(3)]
         deployed = last_json(server.finish())
         for client in clients:
-            client.finish(seconds=30)
+            client.finish(seconds=120)
         simulated = made.simulate()
     assert deployed["model_sha256"] == simulated["model_sha256"]
     assert deployed["accuracy"] == simulated["accuracy"]

@@ -93,9 +93,9 @@ def test_the_sum_of_the_survivors_is_opened_when_clients_are_killed_in_a_session
         arguments = nodes(made)
         server = made.server("--roster", "federation.roster")
         clients = [made.start(f"client-{index}", *start) for index, start in enumerate(arguments)]
-        wait_for(lambda: said(clients[after_sharing], "round 1: shares its secrets"), seconds=120, what="shares")
+        wait_for(lambda: said(clients[after_sharing], "round 1: shares its secrets"), seconds=150, what="shares")
         clients[after_sharing].kill()
-        wait_for(lambda: said(clients[after_masking], "round 1: its update has left"), seconds=120, what="an update")
+        wait_for(lambda: said(clients[after_masking], "round 1: its update has left"), seconds=150, what="an update")
         clients[after_masking].kill()
         deployed = last_json(server.finish())
     store = RunStore(tmp_path / "deployed")
@@ -125,12 +125,12 @@ def test_a_killed_coordinator_goes_on_with_the_same_sums(tmp_path: Path) -> None
         arguments = nodes(made)
         first = made.server("--roster", "federation.roster")
         clients = [made.start(f"client-{index}", *start) for index, start in enumerate(arguments)]
-        wait_for(lambda: said(clients[0], "round 2: train done"), seconds=120, what="round 2")
+        wait_for(lambda: said(clients[0], "round 2: train done"), seconds=150, what="round 2")
         first.kill()
         server = made.server("--roster", "federation.roster", "--resume")
         deployed = last_json(server.finish())
         for client in clients:
-            client.finish(seconds=30)
+            client.finish(seconds=120)
         simulated = made.simulate("--set", "simulation.secure_aggregation=ideal")
     assert deployed["model_sha256"] == simulated["model_sha256"]
 
@@ -147,8 +147,8 @@ def test_a_node_joins_no_run_that_its_owner_does_not_allow(tmp_path: Path) -> No
         pinned.write_text("\n".join(other) + "\n")
         server = made.server("--roster", "federation.roster")
         client = made.start("client-0", *arguments[0])
-        wait_for(lambda: said(client, "another authority"), seconds=90, what="the refusal")
-        wait_for(lambda: said(server, "client-0 does not join: BadSignature"), seconds=30, what="the server's word")
+        wait_for(lambda: said(client, "another authority"), seconds=150, what="the refusal")
+        wait_for(lambda: said(server, "client-0 does not join: BadSignature"), seconds=120, what="the server's word")
     kept = leptonic("client", "node-0.toml", "--show-refusals", cwd=tmp_path).stdout
     assert "join: BadSignature: the roster is signed by another authority" in kept.replace(", 2 times", "")
     store = RunStore(tmp_path / "deployed", read_only=True)
