@@ -9,14 +9,14 @@ asks. A run belongs to one experiment and one index, so that neither buys a fres
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import safetensors.numpy
 
+from leptonic.database import transaction
 from leptonic.errors import BudgetExhausted, ReplayedSession, RunError
 from leptonic.files import write_atomic
 from leptonic.update import Vector
@@ -104,7 +104,7 @@ class ClientHome:
 
         Raises ReplayedSession if the run is known with another experiment or index.
         """
-        with self._transaction():
+        with transaction(self._database):
             self._database.execute("INSERT OR IGNORE INTO runs VALUES (?, ?, NULL)", (run, experiment))
             query = "SELECT experiment, client FROM runs WHERE run = ?"
             known, index = self._database.execute(query, (run,)).fetchone()
@@ -152,7 +152,7 @@ class ClientHome:
         an update of this round has left, BudgetExhausted at more than ``limit`` rounds.
         """
         key = (run, client, round_number)
-        with self._transaction():
+        with transaction(self._database):
             self._database.execute("INSERT OR IGNORE INTO releases VALUES (?, ?, ?, 0)", key)
             asked = "SELECT released FROM releases WHERE run = ? AND client = ? AND round = ?"
             if self._database.execute(asked, key).fetchone()[0]:
@@ -168,7 +168,7 @@ class ClientHome:
 
     def release(self, run: str, client: int, round_number: int, kept: KeptReply) -> None:
         """Keep a reply, and mark its round as released; only then may it be sent."""
-        with self._transaction():
+        with transaction(self._database):
             row = (run, kept.step, kept.digest, kept.reply, kept.payload)
             self._database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
             mark = "UPDATE releases SET released = 1 WHERE run = ? AND client = ? AND round = ?"
@@ -183,7 +183,7 @@ class ClientHome:
     def refuse(self, run: str, round_number: int, step: str, reason: str) -> None:
         """Note that something was refused; the same again is counted. The newest :data:`MOST_REFUSALS` are kept."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        with self._transaction():
+        with transaction(self._database):
             row = (run, round_number, step, reason[:REASON_LIMIT])
             again = "UPDATE refusals SET times = times + 1, last = ? WHERE (run, round, step, reason) = (?, ?, ?, ?)"
             if self._database.execute(again, (now, *row)).rowcount:
@@ -196,16 +196,6 @@ class ClientHome:
         """What was refused, the last at the end."""
         rows = self._database.execute("SELECT * FROM refusals ORDER BY last, round")
         return [Refusal(*row) for row in rows]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
 
     def _state_path(self, run: str, client: int, round_number: int) -> Path:
         return self.folder / "state" / run / f"client-{client}" / f"round-{round_number:06d}.safetensors"

@@ -5,11 +5,12 @@ with what, whether a session's survivors were signed or it was given up, the las
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from leptonic.database import transaction
 from leptonic.errors import RunError
 from leptonic.secagg.journal import replayed_answer, replayed_close, replayed_entry, replayed_number
 
@@ -54,7 +55,7 @@ class NodeJournal:
 
     def open(self, run: bytes, serial: int) -> None:
         """See :class:`Journal`."""
-        with self._transaction():
+        with transaction(self._database):
             last = self._database.execute("SELECT serial FROM runs WHERE run = ?", (run,)).fetchone()
             if last is not None and serial <= last[0]:
                 raise replayed_number(serial, last[0])
@@ -76,7 +77,7 @@ class NodeJournal:
 
     def answer(self, query: bytes, session: bytes, *, after: bytes | None, header: bytes) -> None:
         """See :class:`Journal`."""
-        with self._transaction():
+        with transaction(self._database):
             row = self._database.execute("SELECT session FROM answers WHERE query = ?", (query,)).fetchone()
             if (row[0] if row else None) != after:
                 raise replayed_answer()
@@ -118,22 +119,12 @@ class NodeJournal:
         self._database.execute("INSERT OR REPLACE INTO rosters VALUES (?, ?, ?, ?)", row)
 
     def _end(self, session: bytes, how: str, survivors: bytes | None, *, refused_after: tuple[str, ...]) -> None:
-        with self._transaction():
+        with transaction(self._database):
             row = self._database.execute("SELECT closed FROM sessions WHERE session = ?", (session,)).fetchone()
             if row is None or row[0] in refused_after:
                 raise replayed_close(row[0] if row else "unknown")
             ended = "UPDATE sessions SET closed = ?, survivors = ? WHERE session = ?"
             self._database.execute(ended, (how, survivors, session))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from leptonic.database import transaction
 from leptonic.errors import RunError
 from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
@@ -194,8 +195,7 @@ class RunStore:
 
     def enrol(self, members: list[Member]) -> None:
         """Fix the roster."""
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+        with transaction(self._database):
             rows = [(member.client, member.name, member.key) for member in members]
             self._database.executemany("INSERT INTO roster VALUES (?, ?, ?)", rows)
 
@@ -208,8 +208,7 @@ class RunStore:
         self, round_number: int, attempt: int, records: list[ClientRecord], *, virtual_seconds: float | None = None
     ) -> None:
         """Record what became of the clients of an attempt that failed, and when it ended in virtual time."""
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+        with transaction(self._database):
             self._insert_clients(round_number, attempt, records)
             if virtual_seconds is not None:
                 self.keep(_VIRTUAL_SECONDS, repr(virtual_seconds))
@@ -233,8 +232,7 @@ class RunStore:
             raise RunError(f"{self.folder}: round {record.round} is committed already, the last is {last}")
         name, content = self._spare(), safetensors.numpy.save(dict(vectors))
         overwrite(self.folder / name, content)
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+        with transaction(self._database):
             digest = hashlib.sha256(content).hexdigest()
             row = (record.round, record.attempt, name, digest, json.dumps(vars(record)))
             self._database.execute("INSERT INTO rounds VALUES (?, ?, ?, ?, ?)", row)

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 from flwr.app import RecordDict
 
-from leptonic.errors import InconsistentCohort
 from leptonic.flower.wire import RECORD, content_of, request_of
-from leptonic.secagg.encoding import decoded, encoded
-from leptonic.secagg.messages import Abort, AbortCertificate, Proofs, Signed
+from leptonic.secagg.encoding import encoded
+from leptonic.secagg.messages import AbortCertificate, Proofs
 from leptonic.secagg.server.office import Office
 from leptonic_server.flower.asking import Asking
-from leptonic_server.secure.given_up import AtWork
+from leptonic_server.secure.given_up import AtWork, Words
 
 __all__ = ["GivenUp"]
 
@@ -49,23 +48,17 @@ class GivenUp:
                 self._ask(at_work, office, asking, seed)
 
     def _ask(self, at_work: AtWork, office: Office, asking: Asking, seed: Mapping[str, bytes]) -> None:
-        words: dict[bytes, Signed] = {}
-        abort = Abort(at_work.session)
+        words = Words(office, at_work)
 
         def take(node: int, content: RecordDict) -> None:
-            word = decoded(Signed, content_of(content.config_records.get(RECORD)))
-            if word.client != at_work.clients[node]:
-                raise InconsistentCohort("a session is given up in another name")
-            office.check_signature(word.client, word.signature, abort)
-            words[word.client] = word
+            words.take(at_work.clients[node], content_of(content.config_records.get(RECORD)))
 
         request = request_of("abort", at_work.session, roster=office.roster.encoding, **seed)
         asking.ask(
             {node: RecordDict({RECORD: request}) for node in at_work.clients},
             what="give the last session up",
             take=take,
-            enough=lambda: len(words) >= at_work.quorum,
+            enough=lambda: words.enough,
         )
-        if len(words) >= at_work.quorum:
-            signatures = tuple(words[name] for name in sorted(words))
-            self.certificates[at_work.session] = AbortCertificate(at_work.cohort, signatures)
+        if (certificate := words.certificate) is not None:
+            self.certificates[at_work.session] = certificate

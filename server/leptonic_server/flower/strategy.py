@@ -16,10 +16,10 @@ from flwr.serverapp.strategy import Strategy
 from pydantic import ValidationError
 
 from leptonic import experiment
-from leptonic.errors import BelowThreshold, ExperimentError, ProtocolError, RunError
+from leptonic.errors import BelowThreshold, ExperimentError, ProtocolError
 from leptonic.flower.content import model_of, moved, payload_digest, size_of
 from leptonic.flower.terms import Terms
-from leptonic.pipeline import Contribution, Pipeline
+from leptonic.pipeline import Pipeline
 from leptonic.secagg.binding import hashed
 from leptonic.secagg.messages import Open, SessionSettings
 from leptonic.secagg.server.office import Office
@@ -32,6 +32,7 @@ from leptonic_server.flower.given_up import GivenUp
 from leptonic_server.flower.offices import offices
 from leptonic_server.flower.session import RoundSession
 from leptonic_server.flower.summable import summable
+from leptonic_server.secure.ending import mean_of
 
 __all__ = ["SecureAggregation"]
 
@@ -190,17 +191,9 @@ class SecureAggregation(Strategy):  # type: ignore[misc]
         )
 
     def _mean(self, server_round: int, at_work: _AtWork, opened: OpenedSum) -> Mean:
-        """The mean of an opened sum. Raises RunError if it cannot be one: nobody can tell who has lied."""
-        total, count = Contribution(opened.words, opened.sums), len(opened.survivors)
-        try:
-            at_work.pipeline.check(total, clients=count)
-            mean = at_work.pipeline.decode(total)
-        except ProtocolError as error:
-            raise RunError(
-                f"round {server_round}: the sum of {count} clients was opened and cannot be right ({error}): one of "
-                "them has lied about its weight or its update, and secure aggregation hides which"
-            ) from None
-        LOGGER.info("aggregate_train: the sum of %d clients was opened", count)
+        """The mean of an opened sum. Raises RunError if it cannot be one."""
+        mean = mean_of(opened, at_work.pipeline, server_round)
+        LOGGER.info("aggregate_train: the sum of %d clients was opened", len(opened.survivors))
         if mean.sums["clamped"]:
             LOGGER.warning("%d values were clamped: raise SecureAggregation's update_range", mean.sums["clamped"])
         if mean.sums["capped"]:

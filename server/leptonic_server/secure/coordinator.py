@@ -7,9 +7,8 @@ that session has given it up.
 
 from typing import Unpack
 
-from leptonic.errors import BelowThreshold, ProtocolError, RunError
+from leptonic.errors import BelowThreshold, ProtocolError
 from leptonic.experiment import Experiment
-from leptonic.pipeline import Contribution
 from leptonic.secagg.encoding import encoded
 from leptonic.secagg.expansion import Expansion
 from leptonic.secagg.messages import Open
@@ -23,7 +22,7 @@ from leptonic_server.cohort import choose
 from leptonic_server.coordinator import Coordinator, Phases, Surroundings
 from leptonic_server.judge import Asked
 from leptonic_server.secure.begun import Begun
-from leptonic_server.secure.ending import Ending, note_suspects
+from leptonic_server.secure.ending import Ending, mean_of, note_suspects
 from leptonic_server.secure.given_up import AtWork, GivenUp
 from leptonic_server.secure.kept import KeptSession, Nothing
 from leptonic_server.secure.retained import Retained
@@ -96,7 +95,7 @@ class SecureCoordinator(Coordinator):
         except ProtocolError as error:
             return _uncounted(asked, error), None
         with phases("aggregate"):
-            return asked, self._mean(number, opened)
+            return asked, mean_of(opened, self._pipeline, number)
 
     def _interrupted(self, number: int, attempt: int, asked: Asked) -> Ending | None:
         """The end of a session whose sum was closed and not opened, in this life of the coordinator or the last.
@@ -136,18 +135,6 @@ class SecureCoordinator(Coordinator):
         with phases("collect"):
             agreeing = self._summed(begun, state, asked)
         return Ending(agreeing, list(begun.clients(agreeing.survivors)))
-
-    def _mean(self, number: int, opened: OpenedSum) -> Mean:
-        """The mean of an opened sum. Raises RunError if it cannot be one: nobody can tell who has lied."""
-        total = Contribution(opened.words, opened.sums)
-        try:
-            self._pipeline.check(total, clients=len(opened.survivors))
-            return self._pipeline.decode(total)
-        except ProtocolError as error:
-            raise RunError(
-                f"round {number}: the sum of {len(opened.survivors)} clients was opened and cannot be right ({error}): "
-                "one of them has lied about its weight or its update, and secure aggregation hides which"
-            ) from None
 
     def _prepared(self, number: int, attempt: int, failed: set[int]) -> Begun:
         """The session that was begun with the last one's end, or a new one."""

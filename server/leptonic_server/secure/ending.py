@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass, replace
 
+from leptonic.errors import ProtocolError, RunError
+from leptonic.pipeline import Contribution, Pipeline
 from leptonic.secagg.server.agreeing import Agreeing
 from leptonic.secagg.server.unmasking import OpenedSum, Unmasking
+from leptonic.update import Mean
 from leptonic_server.cohort import Members
 from leptonic_server.judge import Asked
 from leptonic_server.secure.trips import Part, ids
 
-__all__ = ["Ending", "note_suspects"]
+__all__ = ["Ending", "mean_of", "note_suspects"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,19 @@ class Ending:
     def release(self, unmasking: Unmasking) -> Part:
         """Its quorum, for shares: the same for all."""
         return Part.of(unmasking, self.clients, message=lambda _: unmasking.message)
+
+
+def mean_of(opened: OpenedSum, pipeline: Pipeline, number: int) -> Mean:
+    """The mean of a round's opened sum. Raises RunError if it cannot be one: nobody can tell who has lied."""
+    total, clients = Contribution(opened.words, opened.sums), len(opened.survivors)
+    try:
+        pipeline.check(total, clients=clients)
+        return pipeline.decode(total)
+    except ProtocolError as error:
+        raise RunError(
+            f"round {number}: the sum of {clients} clients was opened and cannot be right ({error}): one of them has "
+            "lied about its weight or its update, and secure aggregation hides which"
+        ) from None
 
 
 def note_suspects(opened: OpenedSum, asked: Asked, members: Members) -> None:

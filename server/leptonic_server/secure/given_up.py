@@ -16,7 +16,7 @@ from leptonic_server.cohort import Members
 from leptonic_server.exchange import Exchange
 from leptonic_server.secure.trips import ids
 
-__all__ = ["AtWork", "GivenUp"]
+__all__ = ["AtWork", "GivenUp", "Words"]
 
 ANSWER_LIMIT = 256
 """Bytes of one client's word."""
@@ -39,6 +39,34 @@ class AtWork:
     def session(self) -> bytes:
         """Its name."""
         return hashed(self.cohort)
+
+
+class Words:
+    """The words of those who give a session up."""
+
+    def __init__(self, office: Office, at_work: AtWork) -> None:
+        self._office, self._at_work = office, at_work
+        self._said: dict[bytes, Signed] = {}
+
+    @property
+    def enough(self) -> bool:
+        """Whether they prove that it will never be opened."""
+        return len(self._said) >= self._at_work.quorum
+
+    @property
+    def certificate(self) -> AbortCertificate | None:
+        """The proof, if they are enough."""
+        if not self.enough:
+            return None
+        return AbortCertificate(self._at_work.cohort, tuple(self._said[name] for name in sorted(self._said)))
+
+    def take(self, client: bytes, content: bytes | memoryview) -> None:
+        """One client's word. Raises BadSignature, DecodeError, InconsistentCohort."""
+        word = decoded(Signed, content)
+        if word.client != client:
+            raise InconsistentCohort("a session is given up in another name")
+        self._office.check_signature(word.client, word.signature, Abort(self._at_work.session))
+        self._said[word.client] = word
 
 
 class GivenUp:
@@ -94,16 +122,7 @@ class GivenUp:
                 self._ask(at_work, round_number, attempt)
 
     def _ask(self, at_work: AtWork, round_number: int, attempt: int) -> None:
-        words: dict[bytes, Signed] = {}
-        names = ids(self._members, at_work.clients)
-
-        def take(client: int, buffer: bytes | memoryview) -> None:
-            word = decoded(Signed, buffer)
-            if word.client != names[client]:
-                raise InconsistentCohort("a session is given up in another name")
-            self._office.check_signature(word.client, word.signature, Abort(at_work.session))
-            words[word.client] = word
-
+        words, names = Words(self._office, at_work), ids(self._members, at_work.clients)
         self._exchange.ask(
             "abort",
             round_number=round_number,
@@ -114,11 +133,9 @@ class GivenUp:
             shorter=True,
             wanted=len(names),
             deadline=self._deadline,
-            take=take,
-            settled=lambda: len(words) >= at_work.quorum,
+            take=lambda client, buffer: words.take(names[client], buffer),
+            settled=lambda: words.enough,
         )
-        if len(words) >= at_work.quorum:
-            signatures = tuple(words[name] for name in sorted(words))
-            certificate = AbortCertificate(at_work.cohort, signatures)
+        if (certificate := words.certificate) is not None:
             self._keep(at_work.session, certificate)
             self._certificates[at_work.session] = certificate

@@ -25,20 +25,19 @@ class Transcript:
                     "roster names; resume it with that key and a roster that names it, or start a new run"
                 )
         self._office, self.content = office, store.transcript()
+        self._record = decoded(SignedRecord, self.content).record if self.content else None
         store.keep_roster(office.roster.hash, office.roster.encoding)
 
     @property
     def hash(self) -> bytes:
         """What the next record names: the last one's hash, zeros before the first."""
-        return hashed(decoded(SignedRecord, self.content).record) if self.content else bytes(32)
+        return hashed(self._record) if self._record else bytes(32)
 
     @property
     def survivors(self) -> set[bytes]:
         """Whose inputs are in the last sum."""
-        if not self.content:
-            return set()
-        return {each.client for each in decoded(SignedRecord, self.content).record.survivors.survivors}
+        return {each.client for each in self._record.survivors.survivors} if self._record else set()
 
     def sign(self, record: Record) -> None:
         """Go on with this record."""
-        self.content = encoded(SignedRecord(record, signed(self._office.key, record)))
+        self._record, self.content = record, encoded(SignedRecord(record, signed(self._office.key, record)))
