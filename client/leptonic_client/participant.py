@@ -12,6 +12,7 @@ import numpy as np
 
 from leptonic import randomness
 from leptonic.errors import DecodeError, LeptonicError, PrivacyError, ProtocolError, VersionMismatch
+from leptonic.experiment import ExamplePrivacy
 from leptonic.pipeline import encode_scalars
 from leptonic.privacy.accounting import ExamplePlan, epsilon_spent, plan
 from leptonic.update import LocalUpdate
@@ -55,7 +56,7 @@ class Participant:
         self.seeded_noise = seeded_noise
         experiment = trainer.experiment
         self.plan: ExamplePlan | None = None
-        if experiment.privacy is not None:
+        if isinstance(experiment.privacy, ExamplePrivacy):
             # A repeated round gets the same bytes or never left the process: rounds bound the releases.
             self.plan = plan(
                 experiment.privacy,

@@ -7,7 +7,7 @@ import difflib
 import json
 import tomllib
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -19,7 +19,7 @@ from leptonic.experiment import Experiment
 
 __all__ = ["load", "from_mapping", "from_canonical", "parse_value"]
 
-_CHOICE_KEYS = ("name", "scheme", "rule")
+_CHOICE_KEYS = ("name", "scheme", "rule", "unit", "mechanism")
 """The keys by which sections choose one of several kinds."""
 
 
@@ -92,7 +92,7 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
 
 
 def _describe(detail: ErrorDetails) -> str:
-    path, model = _walk(detail["loc"])
+    path, model, choices = _walk(detail["loc"])
     where = _dotted(path)
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
@@ -107,7 +107,7 @@ def _describe(detail: ErrorDetails) -> str:
         key = next((key for key in _CHOICE_KEYS if f"'{key}'" == context.get("discriminator")), _CHOICE_KEYS[0])
         chosen = value.get(key)
         allowed = [tag.strip().strip("'") for tag in str(context.get("expected_tags", "")).split(",") if tag.strip()]
-        allowed = allowed or _tags(model, path)
+        allowed = allowed or _tags(choices, key)
         found = "not set" if chosen is None else f"{chosen!r} is not known{_did_you_mean(str(chosen), allowed)}"
         return f"{where}.{key}: {found}; allowed: {', '.join(allowed)}"
     message = detail["msg"].removeprefix("Value error, ")
@@ -118,22 +118,22 @@ def _describe(detail: ErrorDetails) -> str:
     return f"{where} = {_shown(value)}: {message[0].lower()}{message[1:]}{_hint(detail, value)}"
 
 
-def _walk(loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None]:
-    """The keys of ``loc`` as written in the file (pydantic adds tags of choices), and the innermost section."""
+def _walk(loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None, list[Any]]:
+    """The keys of ``loc`` as written in the file (pydantic adds tags of choices), the innermost section, its kinds."""
     path: list[str] = []
     candidates: list[Any] = [Experiment]
     section: type[BaseModel] | None = Experiment
     for part in loc:
         models = [m for m in candidates if isinstance(m, type) and issubclass(m, BaseModel)]
-        tagged = next((m for m in models if len(models) > 1 and _is_tag(m, part)), None)
-        if tagged is not None:
-            candidates, section = [tagged], tagged
+        tagged = [m for m in models if _is_tag(m, part)] if len(models) > 1 else []
+        if tagged:
+            candidates, section = list(tagged), tagged[0]
             continue
         section = models[0] if models else None
         path.append(str(part))
         field = section.model_fields.get(str(part)) if section else None
         candidates = list(_alternatives(field.annotation)) if field else []
-    return path, section
+    return path, section, candidates
 
 
 def _is_tag(model: type[BaseModel], part: int | str) -> bool:
@@ -158,15 +158,13 @@ def _literals(annotation: Any) -> list[Any]:
     return [value for a in _alternatives(annotation) if get_origin(a) is Literal for value in get_args(a)]
 
 
-def _tags(model: type[BaseModel] | None, path: list[str]) -> list[str]:
-    field = model.model_fields.get(path[-1]) if model and path else None
+def _tags(choices: Iterable[Any], key: str) -> list[str]:
     tags: list[str] = []
-    for choice in _alternatives(field.annotation) if field else ():
+    for choice in choices:
         fields = choice.model_fields if isinstance(choice, type) and issubclass(choice, BaseModel) else {}
-        for key in _CHOICE_KEYS:
-            if key in fields:
-                tags += [str(value) for value in _literals(fields[key].annotation)] or ["package.module:factory"]
-    return tags
+        if key in fields:
+            tags += [str(value) for value in _literals(fields[key].annotation)] or ["package.module:factory"]
+    return list(dict.fromkeys(tags))
 
 
 def _hint(detail: ErrorDetails, value: Any) -> str:

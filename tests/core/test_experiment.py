@@ -16,6 +16,7 @@ from leptonic.experiment_file import from_canonical, from_mapping
 OWN = {"name": "own", "shape": [3, 8, 8], "classes": 4}
 UNIFORM = {"rule": "mean", "weighting": "uniform"}
 PRIVATE = {"unit": "example", "epsilon": 8.0, "delta": 1e-5}
+PRIVATE_CLIENTS = {"unit": "client", "mechanism": "distributed", "epsilon": 3.0, "delta": 1e-5}
 
 
 def made(**sections: Any) -> Experiment:
@@ -177,7 +178,8 @@ IN_CHOICES: list[tuple[str, Any, dict[str, Any]]] = [
     ("data.std.0", 0.0, {"data": {**OWN, "std": [0.0]}, "aggregation": UNIFORM}),
     ("data.mean.0", float("nan"), {"data": {**OWN, "mean": [float("nan")]}, "aggregation": UNIFORM}),
     ("data.mean.0", float("inf"), {"data": {**OWN, "mean": [float("inf")]}, "aggregation": UNIFORM}),
-    ("privacy.unit", "client", {"privacy": {**PRIVATE, "unit": "client"}}),
+    ("privacy.participations", 0, {"privacy": {**PRIVATE_CLIENTS, "participations": 0}}),
+    ("privacy.noise", "laplace", {"privacy": {**PRIVATE_CLIENTS, "noise": "laplace"}}),
     ("privacy.epsilon", 0, {"privacy": {**PRIVATE, "epsilon": 0}}),
     ("privacy.delta", 1.0, {"privacy": {**PRIVATE, "delta": 1.0}}),
     ("privacy.delta", float("nan"), {"privacy": {**PRIVATE, "delta": float("nan")}}),

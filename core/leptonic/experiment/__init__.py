@@ -36,7 +36,16 @@ from leptonic.experiment.federation import (
     Sampled,
 )
 from leptonic.experiment.model import Cnn, LeNet, Logistic, Mlp, Model, OwnModel, ResNet
-from leptonic.experiment.privacy import Privacy
+from leptonic.experiment.privacy import (
+    AdaptiveClipping,
+    ClientPrivacy,
+    CorrelatedPrivacy,
+    DistributedPrivacy,
+    ExamplePrivacy,
+    LocalPrivacy,
+    Privacy,
+    ServerPrivacy,
+)
 from leptonic.experiment.running import Evaluation, Outputs, Simulation
 from leptonic.experiment.scenario import (
     ALittleIsEnough,
@@ -68,6 +77,7 @@ from leptonic.experiment.whole import Experiment
 
 __all__ = [
     "ALittleIsEnough",
+    "AdaptiveClipping",
     "Aggregation",
     "Algorithm",
     "Asynchronous",
@@ -75,13 +85,17 @@ __all__ = [
     "Availability",
     "CatalogueData",
     "ClassesPerClient",
+    "ClientPrivacy",
     "Cnn",
+    "CorrelatedPrivacy",
     "Data",
     "Dirichlet",
+    "DistributedPrivacy",
     "DropOuts",
     "ENTRY_PATTERN",
     "Entry",
     "Evaluation",
+    "ExamplePrivacy",
     "Experiment",
     "FedAvg",
     "FedDyn",
@@ -97,6 +111,7 @@ __all__ = [
     "LabelFlip",
     "LeNet",
     "Liars",
+    "LocalPrivacy",
     "Logistic",
     "MeanRule",
     "MedianRule",
@@ -121,6 +136,7 @@ __all__ = [
     "SecureAggregation",
     "ServerAdaptive",
     "ServerOptimizer",
+    "ServerPrivacy",
     "ServerSgd",
     "Settings",
     "SignFlip",

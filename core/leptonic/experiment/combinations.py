@@ -6,8 +6,11 @@ from leptonic.errors import BelowThreshold
 from leptonic.experiment.aggregation import KrumRule, MeanRule, TrimmedMeanRule
 from leptonic.experiment.algorithm import ServerSgd
 from leptonic.experiment.data import OwnData
+from leptonic.experiment.privacy import CorrelatedPrivacy, DistributedPrivacy, ExamplePrivacy
 
 if TYPE_CHECKING:
+    from leptonic.experiment.privacy import ClientPrivacy
+    from leptonic.experiment.training import Training
     from leptonic.experiment.whole import Experiment
 
 __all__ = ["check"]
@@ -68,17 +71,53 @@ def _rule_fits(experiment: "Experiment") -> None:
 def _privacy_fits(experiment: "Experiment") -> None:
     if experiment.privacy is None:
         return
-    training = experiment.training
     if "clients" in experiment.evaluation.on:
         raise ValueError(
             "privacy.unit: client-side evaluation would release unaccounted metrics; use evaluation.on = ['server']"
         )
+    if isinstance(experiment.privacy, ExamplePrivacy):
+        _example_privacy_fits(experiment.training)
+    else:
+        _client_privacy_fits(experiment, experiment.privacy)
+
+
+def _example_privacy_fits(training: "Training") -> None:
     if training.gradient_clip_norm is not None:
         raise ValueError(
-            "training.gradient_clip_norm: with [privacy] each example is clipped by privacy.clip_norm; leave it out"
+            "training.gradient_clip_norm: with privacy.unit = 'example' each example is clipped by privacy.clip_norm; "
+            "leave it out"
         )
     if training.accumulation_steps != 1 or training.precision != "float32":
-        raise ValueError("training: [privacy] needs accumulation_steps = 1 and precision = 'float32'")
+        raise ValueError("training: privacy.unit = 'example' needs accumulation_steps = 1 and precision = 'float32'")
+
+
+def _client_privacy_fits(experiment: "Experiment", privacy: "ClientPrivacy") -> None:
+    federation, rule = experiment.federation, experiment.aggregation
+    if not isinstance(rule, MeanRule) or rule.weighting != "uniform":
+        raise ValueError(
+            "aggregation: with privacy.unit = 'client' every client counts the same, or its size would show; "
+            "use rule = 'mean' and weighting = 'uniform'"
+        )
+    if experiment.algorithm.name not in ("fedavg", "fedprox", "feddyn"):
+        raise ValueError(
+            f"algorithm.name = '{experiment.algorithm.name}' sends more of a client than the one vector that "
+            "privacy.unit = 'client' clips: use fedavg, fedprox or feddyn"
+        )
+    if privacy.delta >= 1 / federation.clients:
+        raise ValueError(
+            f"privacy.delta = {privacy.delta:g} would allow one of {federation.clients} clients to be published "
+            f"outright: set it below {1 / federation.clients:.3g}"
+        )
+    if isinstance(privacy, DistributedPrivacy) and experiment.secure_aggregation is None:
+        raise ValueError(
+            "privacy.mechanism = 'distributed': a single client's noise protects too little to be seen alone; add "
+            "[secure_aggregation], or use mechanism = 'local'"
+        )
+    if isinstance(privacy, CorrelatedPrivacy) and privacy.band > federation.clients // federation.invited:
+        raise ValueError(
+            f"privacy.band = {privacy.band}: with {federation.invited} of {federation.clients} clients a round, each "
+            f"is asked again after {federation.clients // federation.invited} rounds; take a smaller band or cohort"
+        )
 
 
 def _secure_aggregation_fits(experiment: "Experiment") -> None:

@@ -94,6 +94,10 @@ class Federation(Settings):
         """Clients asked per round."""
         return min(self.clients, self.wanted + int(self.wanted * self.over_selection))
 
+    def turns(self, rounds: int) -> int:
+        """The most of so many rounds that one client is asked in, where all take turns."""
+        return -(-rounds * self.invited // self.clients)
+
     @property
     def needed(self) -> int:
         """Fewest updates that make a round."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from leptonic.errors import BudgetExhausted, ExperimentError, PrivacyError
-from leptonic.experiment import Privacy, Training
+from leptonic.experiment import ExamplePrivacy, Training
 from leptonic.privacy.composition import Composition, prv_epsilon
 from leptonic.privacy.mechanisms import SampledGaussian
 
@@ -46,7 +46,7 @@ class ExamplePlan:
     target_epsilon: float
 
 
-def plan(privacy: Privacy, training: Training, *, public_size: int, releases: int) -> ExamplePlan:
+def plan(privacy: ExamplePrivacy, training: Training, *, public_size: int, releases: int) -> ExamplePlan:
     """Calibrate the noise so that ``releases`` rounds of local training stay within privacy.epsilon.
 
     public_size: the client's declared number of examples. releases: rounds that may be answered, retries

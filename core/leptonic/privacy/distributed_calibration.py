@@ -13,15 +13,13 @@ from leptonic.privacy.composition import Composition, check_delta
 from leptonic.privacy.distributed import DistributedMechanism, Noise
 from leptonic.privacy.hadamard import padded_size
 from leptonic.privacy.mechanisms import SMALLEST_LOCAL_VARIANCE
+from leptonic.privacy.search import least
 
 __all__ = ["Counts", "calibrate", "scale_for"]
 
 _DEVIATIONS = 4
 """k: a sum's coordinate wraps when beyond so many of its standard deviations, 6e-5 of the time. A wrap spoils the
 value and costs no privacy."""
-
-_TOLERANCE = 1e-4
-_LARGEST_RATIO = 2.0**40
 
 
 @dataclass(frozen=True)
@@ -103,15 +101,9 @@ def calibrate(
         release = candidate.release(counts.honest)
         return Composition.of([(release, rounds)]).epsilon(delta, accountant="rdp") <= epsilon
 
-    low, high = 0.0, 1.0
-    while not enough(high):
-        low, high = high, 2 * high
-        if high > _LARGEST_RATIO:
-            raise PrivacyError(
-                f"epsilon = {epsilon:g} at delta = {delta:g} cannot be met over {rounds} rounds with {bits}-bit words:"
-                " raise the bits, epsilon or the honest clients, or lower the rounds"
-            )
-    while high > low * (1 + _TOLERANCE):
-        middle = (low + high) / 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return mechanism(high)
+    ratio = least(
+        enough,
+        impossible=f"epsilon = {epsilon:g} at delta = {delta:g} cannot be met over {rounds} rounds with {bits}-bit"
+        " words: raise the bits, epsilon or the honest clients, or lower the rounds",
+    )
+    return mechanism(ratio)

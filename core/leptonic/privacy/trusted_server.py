@@ -1,7 +1,8 @@
 """Client-level privacy by a trusted server: a noised sum of clipped updates, and a clip that adapts to their norms.
 
 Called by the server once a round. It protects a client from those who get the model, not from the server. Weights
-are 1 and the denominator is a public count, never that of those who answered.
+are 1 and the denominator is a public count, never that of those who answered. Updates travel in units of the clip, so
+that an encoding need not know it.
 Sources: McMahan et al. 2018, arXiv 1710.06963; Andrew et al. 2021, arXiv 1905.03871 (adaptive clip).
 """
 
@@ -16,7 +17,7 @@ from leptonic.errors import PrivacyError
 from leptonic.privacy.lattice_noise import gaussian_release
 from leptonic.randomness import SecureStream
 
-__all__ = ["AdaptiveClip", "centred_bit", "noised_mean"]
+__all__ = ["AdaptiveClip", "TrustedServer", "centred_bit", "noised_mean"]
 
 _FEW_CLIENTS = 20
 """The default noise of the counts is m/20: with fewer clients than 20 z, updates get 15 % more noise, or worse."""
@@ -111,3 +112,31 @@ class AdaptiveClip:
         ).tolist()
         share = 0.5 + float(noised) / self.denominator
         return clip_norm * math.exp(-self.rate * (share - self.quantile)), share
+
+
+@dataclass(frozen=True)
+class TrustedServer:
+    """The run's mechanism: each round's sum of clipped updates with fresh noise.
+
+    clip_norm: bound on an update; with ``adaptive`` the first round's. noise_multiplier: of the whole round's release.
+    denominator: the public count m.
+    """
+
+    clip_norm: float
+    noise_multiplier: float
+    denominator: float
+    adaptive: AdaptiveClip | None = None
+
+    def apply(
+        self, total: NDArray[np.float64], *, clip_norm: float, bits: float, stream: SecureStream
+    ) -> tuple[NDArray[np.float64], float]:
+        """Release one round. total: (d,) float64, sum of updates of norm at most 1, in units of ``clip_norm``.
+
+        bits: sum of :func:`centred_bit`, where the clip adapts. Returns ((d,) float64 mean, the next round's clip).
+        """
+        multiplier = self.adaptive.update_noise_multiplier if self.adaptive else self.noise_multiplier
+        mean = noised_mean(
+            total, sensitivity=1.0, noise_multiplier=multiplier, denominator=self.denominator, stream=stream
+        )
+        mean *= clip_norm
+        return mean, self.adaptive.apply(bits, clip_norm, stream)[0] if self.adaptive else clip_norm

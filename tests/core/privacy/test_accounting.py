@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from leptonic.errors import BudgetExhausted, ExperimentError, PrivacyError
-from leptonic.experiment import Privacy, Training
+from leptonic.experiment import ExamplePrivacy, Training
 from leptonic.privacy import accounting
 from leptonic.privacy.accounting import ExamplePlan, check_release, epsilon_spent, plan, statement
 
@@ -26,8 +26,8 @@ def planned(*, noise: float, batch: int, size: int, steps: int, delta: float) ->
     )
 
 
-def privacy(epsilon: float = 3.0, delta: float = 1e-4) -> Privacy:
-    return Privacy(unit="example", epsilon=epsilon, delta=delta)
+def privacy(epsilon: float = 3.0, delta: float = 1e-4) -> ExamplePrivacy:
+    return ExamplePrivacy(unit="example", epsilon=epsilon, delta=delta)
 
 
 @pytest.fixture
