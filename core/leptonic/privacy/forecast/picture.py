@@ -95,7 +95,13 @@ def _draw_targets(axes: "Axes", targets: Sequence[Target], own: float) -> None:
         for place, value in zip(places, values, strict=True):
             if place == own:
                 axes.annotate(
-                    f"{value:.3g}", (place, value), (7, 6), textcoords="offset points", color=colour, fontweight="bold"
+                    f"{value:.3g}",
+                    (place, value),
+                    (0, 7),
+                    textcoords="offset points",
+                    ha="center",
+                    color=colour,
+                    fontweight="bold",
                 )
     axes.axhline(1, color=LIMIT, linewidth=1.0, linestyle=(0, (4, 3)))
     axes.annotate(

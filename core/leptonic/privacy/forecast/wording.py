@@ -131,7 +131,7 @@ def _server_noise(forecast: ClientForecast) -> list[tuple[str, str]]:
             )
         )
     if forecast.against_fresh is not None:
-        rows.append(("band", f"{stated['band']} rounds between two of a client"))
+        rows.append(("band", f"{stated['band']} rounds from one of a client to its next; all together are one release"))
         rows.append(("correlation", f"over all rounds, {forecast.against_fresh:.3g} of fresh noise's deviation"))
     return rows
 
@@ -189,8 +189,11 @@ def _up(epsilon: float) -> str:
 def _by_round(forecast: ClientForecast | ExampleForecast) -> Table:
     """One column for each client whose plan is told."""
     joined = isinstance(forecast, ClientForecast)
-    curves = [forecast.curve] if isinstance(forecast, ClientForecast) else [one.curve for one in forecast.outlooks]
-    names = ["epsilon"] if joined or len(curves) == 1 else [f"epsilon, {one.which}" for one in forecast.outlooks]
+    if isinstance(forecast, ClientForecast):
+        names, curves = ["epsilon"], [forecast.curve]
+    else:
+        names = [f"epsilon, {one.which}" for one in forecast.outlooks]
+        curves = [one.curve for one in forecast.outlooks]
     table = _table("after round", *["rounds joined"] * joined, *names)
     points = curves[0]
     for place in some_rounds(len(points), MOST_ROWS):
