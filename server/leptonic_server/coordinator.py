@@ -28,6 +28,7 @@ from leptonic_server.evaluation import Evaluator
 from leptonic_server.exchange import Asked, Exchange
 from leptonic_server.optimizers import optimizer_for
 from leptonic_server.post import RoundGrid
+from leptonic_server.privacy_record import PrivacyRecords
 from leptonic_server.rules import rule_for
 from leptonic_server.state import RoundState
 from leptonic_server.store import ClientRecord, RoundRecord, RunStore, now
@@ -123,6 +124,7 @@ class Coordinator:
         self._optimizer = optimizer_for(experiment.server_optimizer)
         self._rule = rule_for(experiment.aggregation)
         self._pipeline = pipeline_for(experiment, evaluator.layout.size)
+        self._privacy = PrivacyRecords(experiment, evaluator.layout.size, store)
         self._deadline = experiment.federation.deadline if deadline is None else deadline
         self._patience = min(PATIENCE if patience is None else patience, self._deadline)
         self._expected = experiment.federation.clients
@@ -217,6 +219,7 @@ class Coordinator:
             clamped=round(mean.sums["clamped"]),
             capped=round(mean.sums["capped"]),
             epsilon=max((r.epsilon for r in asked.records.values() if r.epsilon is not None), default=None),
+            privacy=self._privacy.after(asked.records),
             finished=now(),
             virtual_seconds=self._clock.virtual_seconds(),
         )

@@ -16,7 +16,7 @@ from leptonic.privacy.forecast.points import Point, Target, in_order, with_epsil
 from leptonic.privacy.forecast.signal import Signal, signal_of
 from leptonic.privacy.promise import stated
 
-__all__ = ["ClientForecast", "Collusion", "forecast_clients", "wrap_chance"]
+__all__ = ["ClientForecast", "Collusion", "forecast_clients", "inflation", "wrap_chance"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def forecast_clients(experiment: Experiment, size: int, *, epsilons: Sequence[fl
         rounds=rounds,
         stated=stated(experiment, plan),
         epsilon=plan.epsilon(plan.participations),
-        inflation=mechanism.bounds.l2 / (mechanism.scale * mechanism.clip_norm) if mechanism else None,
+        inflation=inflation(mechanism) if mechanism else None,
         wrap_chance=wrap_chance(mechanism, federation.invited) if mechanism else None,
         against_fresh=loudness.over_run / fresh.over_run if fresh else None,
         signal=loudness,
@@ -97,6 +97,11 @@ def forecast_clients(experiment: Experiment, size: int, *, epsilons: Sequence[fl
         assumptions=assumptions_on_clients(experiment, plan),
         warnings=(*advice_on_clients(experiment, plan, loudness, size), *(str(one.message) for one in caught)),
     )
+
+
+def inflation(mechanism: DistributedMechanism) -> float:
+    """How much longer rounding may make a clipped update: D2 / (s c)."""
+    return mechanism.bounds.l2 / (mechanism.scale * mechanism.clip_norm)
 
 
 def wrap_chance(mechanism: DistributedMechanism, invited: int) -> float:

@@ -1,6 +1,5 @@
 """The forecast of example-level privacy: for the smallest, the median and the largest client."""
 
-import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from functools import partial
 from leptonic.errors import LeptonicError, PrivacyError
 from leptonic.experiment import ExamplePrivacy, Experiment
 from leptonic.privacy.accounting import ExamplePlan, epsilon_spent, plan, statement, steps_per_round
-from leptonic.privacy.composition import Accountant, Composition
+from leptonic.privacy.composition import Composition, has_pld
 from leptonic.privacy.forecast.advice import advice_on_examples, assumptions_on_examples
 from leptonic.privacy.forecast.points import Point, Target, in_order, some_rounds, with_epsilon
 from leptonic.privacy.forecast.signal import Signal
@@ -123,8 +122,6 @@ def _planned(experiment: Experiment, which: str, examples: int) -> ExamplePlan:
 def _outlook(experiment: Experiment, size: int, which: str, made: ExamplePlan) -> ExampleOutlook:
     steps = made.steps_per_round * made.releases
     whole = Composition.of([(SampledGaussian(made.noise_multiplier, made.sample_rate), steps)])
-    pld: Accountant = "pld"
-    has_pld = importlib.util.find_spec("dp_accounting") is not None
     return ExampleOutlook(
         which=which,
         examples=made.public_size,
@@ -134,7 +131,7 @@ def _outlook(experiment: Experiment, size: int, which: str, made: ExamplePlan) -
         steps=steps,
         epsilon=epsilon_spent(made, made.releases),
         epsilon_rdp=whole.epsilon(made.delta, accountant="rdp"),
-        epsilon_pld=whole.epsilon(made.delta, accountant=pld) if has_pld else None,
+        epsilon_pld=whole.epsilon(made.delta, accountant="pld") if has_pld() else None,
         signal=_signal(experiment, made, size),
         curve=tuple(
             Point(number, number, epsilon_spent(made, number)) for number in some_rounds(made.releases, MOST_POINTS)

@@ -64,6 +64,7 @@ def print_forecast(forecast: ClientForecast | ExampleForecast) -> None:
     console.print(_targets(forecast))
     if isinstance(forecast, ClientForecast) and forecast.collusion:
         console.print(_collusion(forecast))
+    _paragraphs(console, "", dict.fromkeys(_impossible(forecast)))
     _paragraphs(console, "", [forecast.statement])
     _paragraphs(console, "assumes: ", forecast.assumptions)
     _paragraphs(console, "warning: ", forecast.warnings, style="yellow")
@@ -221,6 +222,10 @@ def _needs(target: Target, unit: float) -> list[str]:
     if target.noise is None or target.signal is None:
         return ["cannot be met", "", ""]
     return [f"{target.noise / unit:.4g}", f"{target.signal.per_round:.3g}", f"{target.signal.over_run:.3g}"]
+
+
+def _impossible(forecast: ClientForecast | ExampleForecast) -> Iterable[str]:
+    return (f"epsilon {one.epsilon:g}: {one.impossible}" for one in forecast.targets if one.impossible)
 
 
 def _collusion(forecast: ClientForecast) -> Table:
