@@ -19,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Plan the privacy of an experiment.
 @app.callback()
 def _root() -> None:
     """Plan the privacy of an experiment."""
+    # With a single verb and no callback, that verb would be left out of the command.
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leptonic.experiment import Experiment
@@ -136,6 +136,7 @@ rounds = st.lists(
 )
 
 
+@settings(max_examples=30)
 @given(rounds, st.sets(st.integers(0, 5)))
 def test_most_asked_by_counting(tmp_path_factory: pytest.TempPathFactory, played: Any, present: set[int]) -> None:
     store = open_store(tmp_path_factory.mktemp("run"), experiment(None))

@@ -82,9 +82,11 @@ def _turns(experiment: Experiment, plan: ClientPlan) -> Iterator[str]:
 
 def _publication(units: int, delta: float, noun: str) -> Iterator[str]:
     if units * delta > SMALL_DELTA:
+        digit = 10.0 ** math.floor(math.log10(SMALL_DELTA / units))
         yield (
             f"delta = {delta:g} for {units:,} {noun}: a mechanism that publishes one of them outright with a chance of"
-            f" {units * delta:.2g} would pass as private. Set it to {SMALL_DELTA / units:.1g} or less."
+            f" {units * delta:.2g} would pass as private."
+            f" Set it to {math.floor(SMALL_DELTA / units / digit) * digit:.1g} or less."
         )
 
 

@@ -65,7 +65,8 @@ def print_forecast(forecast: ClientForecast | ExampleForecast) -> None:
     if isinstance(forecast, ClientForecast) and forecast.collusion:
         console.print(_collusion(forecast))
     _paragraphs(console, "", dict.fromkeys(_impossible(forecast)))
-    _paragraphs(console, "", [forecast.statement])
+    several = isinstance(forecast, ExampleForecast) and len(forecast.outlooks) > 1
+    _paragraphs(console, "the median client: " if several else "", [forecast.statement])
     _paragraphs(console, "assumes: ", forecast.assumptions)
     _paragraphs(console, "warning: ", forecast.warnings, style="yellow")
 
