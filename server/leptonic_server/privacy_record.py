@@ -6,8 +6,8 @@ counts the rounds that each client was asked to join, so that a record never say
 
 from collections.abc import Mapping
 
-from leptonic.experiment import ExamplePrivacy, Experiment
-from leptonic.privacy.client_level import client_plan
+from leptonic.experiment import Experiment
+from leptonic.pipeline import ClientLevelPipeline, Pipeline
 from leptonic.privacy.promise import stated
 from leptonic_server.store import ClientRecord, RunStore
 
@@ -15,21 +15,22 @@ __all__ = ["PrivacyRecords"]
 
 
 class PrivacyRecords:
-    """Of one run. size: parameters of the model."""
+    """Of one run."""
 
-    def __init__(self, experiment: Experiment, size: int, store: RunStore) -> None:
-        privacy = experiment.privacy
-        by_client = privacy is not None and not isinstance(privacy, ExamplePrivacy)
-        self._plan = client_plan(experiment, size) if by_client else None
+    def __init__(self, experiment: Experiment, pipeline: Pipeline, store: RunStore) -> None:
+        self._plan = pipeline.plan if isinstance(pipeline, ClientLevelPipeline) else None
         self._stated = stated(experiment, self._plan)
         self._store = store
         self._spent = max((record.spent or 0.0 for record in store.rounds()), default=0.0) if self._stated else 0.0
 
-    def after(self, clients: Mapping[int, ClientRecord]) -> dict[str, str | int | float]:
+    def after(
+        self, round_number: int, clients: Mapping[int, ClientRecord], *, clip_norm: float | None = None
+    ) -> dict[str, str | int | float]:
         """For the record of a round in which these were asked; nothing without ``[privacy]``.
 
-        epsilon: the largest of any client so far. joined: with client-level privacy, the most rounds that any client
-        was asked to join so far and has not refused, repeated ones included, up to what its noise was planned for.
+        clip_norm: of this round, where it adapts. epsilon: the largest of any client so far. joined: with client-level
+        privacy, the most rounds that any client was asked to join so far and has not refused, up to what its noise was
+        planned for.
         """
         if not self._stated:
             return {}
@@ -37,8 +38,9 @@ class PrivacyRecords:
         joined = {}
         if self._plan is not None:
             taking = [client for client, record in clients.items() if record.status != "refused"]
-            most = min(self._store.most_asked(taking), self._plan.participations)
+            most = min(self._store.most_asked(round_number, taking), self._plan.participations)
             reported.append(self._plan.epsilon(most))
             joined = {"joined": most}
         self._spent = max([self._spent, *reported])
-        return {**self._stated, **joined, "epsilon": self._spent}
+        clip = {} if clip_norm is None else {"clip_norm": clip_norm}
+        return {**self._stated, **clip, **joined, "epsilon": self._spent}

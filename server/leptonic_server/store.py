@@ -239,7 +239,9 @@ class RunStore:
         if last is not None and record.round <= last:
             raise RunError(f"{self.folder}: round {record.round} is committed already, the last is {last}")
         name, content = self._spare(), safetensors.numpy.save(dict(vectors))
-        overwrite(self.folder / name, content)
+        # The server's noise can be taken off by whoever has what it was made from.
+        private = any(key.startswith("privacy.") for key in vectors)
+        overwrite(self.folder / name, content, private=private)
         with transaction(self._database):
             digest = hashlib.sha256(content).hexdigest()
             row = (record.round, record.attempt, name, digest, json.dumps(vars(record)))
@@ -311,17 +313,19 @@ class RunStore:
         """
         return dict(self._database.execute(query, (json.dumps(list(clients)),)).fetchall())
 
-    def most_asked(self, clients: Iterable[int]) -> int:
-        """The most often that any client was asked and has not refused, if ``clients`` are asked once more."""
-        all_before = "SELECT count(*) FROM clients WHERE status != 'refused' GROUP BY client ORDER BY 1 DESC LIMIT 1"
+    def most_asked(self, round_number: int, clients: Iterable[int]) -> int:
+        """The most rounds that any client was asked in and has not refused, if ``clients`` are in this round."""
+        all_before = """
+            SELECT count(DISTINCT round) FROM clients WHERE status != 'refused' GROUP BY client ORDER BY 1 DESC LIMIT 1
+        """
         before = self._database.execute(all_before).fetchone()
         query = """
-            SELECT 1 + count(clients.client) FROM json_each(?)
-            LEFT JOIN clients ON clients.client = json_each.value AND clients.status != 'refused'
+            SELECT 1 + count(DISTINCT clients.round) FROM json_each(?)
+            LEFT JOIN clients ON clients.client = json_each.value AND status != 'refused' AND clients.round != ?
             GROUP BY json_each.value ORDER BY 1 DESC LIMIT 1
         """
-        now_too = self._database.execute(query, (json.dumps(list(clients)),)).fetchone()
-        return max(before[0] if before else 0, now_too[0] if now_too else 0)
+        with_these = self._database.execute(query, (json.dumps(list(clients)), round_number)).fetchone()
+        return max(before[0] if before else 0, with_these[0] if with_these else 0)
 
     def clients(self) -> list[tuple[int, int, ClientRecord]]:
         """What became of every invited client: (round, attempt, record), in order."""

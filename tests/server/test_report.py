@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from leptonic.errors import RunError
 from leptonic.experiment_file import from_mapping
+from leptonic.pipeline import pipeline_for
 from leptonic.privacy.client_level import client_plan
 from leptonic_server.privacy_record import PrivacyRecords
 from leptonic_server.report import write_report
@@ -341,13 +342,13 @@ def test_client_level_names_mechanism_and_adversary(
         **({"secure_aggregation": {}} if privacy["mechanism"] == "distributed" else {}),
     }
     store = open_store(tmp_path, mode="deployed", **sections)
-    records = PrivacyRecords(store.experiment, 650, store)
+    records = PrivacyRecords(store.experiment, pipeline_for(store.experiment, 650), store)
     commit(store, record(0))
     for number in range(1, 11):
         clients = {
             client: ClientRecord(client, "counted") for client in range(20 * (number % 5), 20 * (number % 5) + 20)
         }
-        commit(store, record(number, privacy=records.after(clients)), list(clients.values()))
+        commit(store, record(number, privacy=records.after(number, clients)), list(clients.values()))
     page = read(store)
     assert f"Client-level differential privacy {by}, with epsilon at most 4 at delta = 0.001, per client" in page.text
     assert against in page.text
@@ -478,7 +479,7 @@ def test_nothing_to_report_before_the_first_model(tmp_path: Path) -> None:
 def test_hundreds_of_rounds_and_clients_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path, training={"rounds": 500}, federation={"clients": 500, "cohort": 20})
     # The test is about the page: committing 500 rounds to disk durably would take longer than the page.
-    monkeypatch.setattr("leptonic_server.store.overwrite", lambda path, content: None)
+    monkeypatch.setattr("leptonic_server.store.overwrite", lambda path, content, private: None)
     store._database.execute("PRAGMA synchronous = OFF")
     for number in range(501):
         cohort = [ClientRecord((number * 20 + i) % 500, "late" if i == number % 7 else "counted") for i in range(20)]

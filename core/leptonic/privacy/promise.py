@@ -22,6 +22,7 @@ __all__ = ["Promise", "promise_of", "stated"]
 Values = dict[str, str | int | float]
 
 _CLIENT = "per client (all of its data; compared with a client that sends zeros)"
+_EVERYONE = "everyone, the server and all other clients together"
 _NOT_THE_SERVER = "other clients and those who get the model, but not against the server"
 
 
@@ -58,7 +59,7 @@ def promise_of(experiment: Experiment) -> Promise | None:
                 mechanism="distributed",
                 by="Client-level differential privacy by integer noise that each client adds before secure aggregation",
                 unit=_CLIENT,
-                against=f"the server, other clients and those who get the model, {_colluding(experiment)}",
+                against=_colluding(experiment),
                 holder="Each client adds its share of the noise, and unmasks no sum of fewer clients than it asks for.",
             )
         case LocalPrivacy():
@@ -66,7 +67,7 @@ def promise_of(experiment: Experiment) -> Promise | None:
                 mechanism="local",
                 by="Client-level differential privacy by noise in each client's own message",
                 unit=_CLIENT,
-                against="everyone, the server and all other clients together",
+                against=_EVERYONE,
                 holder="Each client adds all the noise that protects it.",
             )
         case ServerPrivacy():
@@ -87,7 +88,10 @@ def promise_of(experiment: Experiment) -> Promise | None:
 def _colluding(experiment: Experiment) -> str:
     secure = experiment.secure_aggregation
     assumed = secure.colluding(experiment.federation.invited) if secure else 0
-    return f"at most {assumed} of the {experiment.needed} clients in a sum colluding"
+    if experiment.needed - assumed <= 1:
+        return _EVERYONE
+    some = f"at most {assumed} of the {experiment.needed} clients in a sum colluding"
+    return f"the server, other clients and those who get the model, {some}"
 
 
 def stated(experiment: Experiment, plan: ClientPlan | None) -> Values:
@@ -116,7 +120,7 @@ def _of_plan(plan: ClientPlan, experiment: Experiment) -> Values:
         "participations": plan.participations,
         "invited": experiment.federation.invited,
         "minimum": plan.minimum,
-        "denominator": float(experiment.federation.wanted),
+        "denominator": plan.denominator,
     }
     match plan.mechanism:
         case DistributedMechanism() as mechanism:

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from leptonic.errors import PrivacyError
 from leptonic.experiment import CorrelatedPrivacy, Experiment, ServerPrivacy
@@ -72,10 +73,7 @@ def forecast_clients(experiment: Experiment, size: int, *, epsilons: Sequence[fl
         plan = client_plan(experiment, size)
     assert privacy is not None
 
-    def signal(planned: ClientPlan) -> Signal:
-        wanted = federation.wanted
-        return signal_of(planned, clip_norm=privacy.clip_norm, size=size, rounds=rounds, wanted=wanted)
-
+    signal = partial(signal_of, size=size, rounds=rounds)
     loudness = signal(plan)
     fresh = _fresh(experiment, size)
     mechanism = plan.mechanism if isinstance(plan.mechanism, DistributedMechanism) else None
@@ -186,5 +184,4 @@ def _fresh(experiment: Experiment, size: int) -> Signal | None:
         return None
     settings = privacy.model_dump(exclude={"mechanism", "band"})
     fresh = experiment.model_copy(update={"privacy": ServerPrivacy(mechanism="server", **settings)})
-    rounds, wanted = experiment.training.rounds, experiment.federation.wanted
-    return signal_of(client_plan(fresh, size), clip_norm=privacy.clip_norm, size=size, rounds=rounds, wanted=wanted)
+    return signal_of(client_plan(fresh, size), size=size, rounds=experiment.training.rounds)

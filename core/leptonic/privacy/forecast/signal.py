@@ -36,14 +36,15 @@ class Signal:
         return cls(deviation, part, math.sqrt(size) * part, math.sqrt(size / means) * part)
 
 
-def signal_of(plan: ClientPlan, *, clip_norm: float, size: int, rounds: int, wanted: int) -> Signal:
-    """That of a run with client-level privacy, where ``wanted`` clients answer in each round."""
+def signal_of(plan: ClientPlan, *, size: int, rounds: int) -> Signal:
+    """That of a run with client-level privacy, where as many clients answer in each round as sums are divided by."""
+    clip_norm, wanted = plan.clip_norm, plan.denominator
     match plan.mechanism:
-        case DistributedMechanism(local_deviation=deviation, denominator=denominator):
-            deviation *= math.sqrt(wanted) / denominator
+        case DistributedMechanism(local_deviation=deviation):
+            deviation /= math.sqrt(wanted)
         case TrustedServer() as server:
             multiplier = server.adaptive.update_noise_multiplier if server.adaptive else server.noise_multiplier
-            deviation = multiplier * clip_norm / server.denominator
+            deviation = multiplier * clip_norm / wanted
         case banded:
             # In units of the clip.
             last, added = (noise / wanted for noise in noise_after(banded, rounds))
