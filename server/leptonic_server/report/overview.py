@@ -159,9 +159,10 @@ def _noise(privacy: Mapping[str, str | int | float]) -> list[str]:
         noise = f"Gaussian noise with a multiplier of {privacy['noise_multiplier']:.4g}"
     else:
         return []
+    when = " in the last round" if "update_noise_multiplier" in privacy else ""
     return [
-        f"{noise[0].upper()}{noise[1:]}; updates clipped to a norm of {privacy['clip_norm']:g}, their sum divided by "
-        f"{privacy['denominator']:g}; Renyi accountant, {plural(int(privacy['participations']), 'round')} of one "
+        f"{noise[0].upper()}{noise[1:]}; updates clipped to a norm of {privacy['clip_norm']:.4g}{when}, their sum "
+        f"divided by {privacy['denominator']:g}; Renyi accountant, {plural(int(privacy['participations']), 'round')} of one "
         "client at most, no amplification by sampling."
     ]
 
