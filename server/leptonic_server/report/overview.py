@@ -162,8 +162,8 @@ def _noise(privacy: Mapping[str, str | int | float]) -> list[str]:
     when = " in the last round" if "update_noise_multiplier" in privacy else ""
     return [
         f"{noise[0].upper()}{noise[1:]}; updates clipped to a norm of {privacy['clip_norm']:.4g}{when}, their sum "
-        f"divided by {privacy['denominator']:g}; Renyi accountant, {plural(int(privacy['participations']), 'round')} of one "
-        "client at most, no amplification by sampling."
+        f"divided by {privacy['denominator']:g}; Renyi accountant, "
+        f"{plural(int(privacy['participations']), 'round')} of one client at most, no amplification by sampling."
     ]
 
 

@@ -194,7 +194,8 @@ def _by_round(forecast: ClientForecast | ExampleForecast) -> Table:
     if isinstance(forecast, ClientForecast):
         names, curves = ["epsilon"], [forecast.curve]
     else:
-        names = [f"epsilon, {one.which}" for one in forecast.outlooks]
+        several = len(forecast.outlooks) > 1
+        names = [f"epsilon, {one.which}" if several else "epsilon" for one in forecast.outlooks]
         curves = [one.curve for one in forecast.outlooks]
     table = _table("after round", *["rounds joined"] * joined, *names)
     points = curves[0]
