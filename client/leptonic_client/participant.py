@@ -14,7 +14,7 @@ import numpy as np
 from leptonic import randomness
 from leptonic.errors import DecodeError, LeptonicError, PrivacyError, ProtocolError, VersionMismatch
 from leptonic.experiment import ExamplePrivacy
-from leptonic.pipeline import ClientLevelPipeline, ClippedPipeline, NoisedPipeline, Occasion, encode_scalars
+from leptonic.pipeline import ClientLevelPipeline, NoisedPipeline, Occasion, encode_scalars
 from leptonic.privacy.accounting import ExamplePlan, epsilon_spent, plan
 from leptonic.privacy.client_level import ClientPlan
 from leptonic.update import LocalUpdate
@@ -103,7 +103,7 @@ class Participant:
 
     def contribute(self, request: Request, work: LocalWork, update: LocalUpdate) -> Answer:
         """Encode the outcome of the work, and keep the algorithm's state."""
-        pipeline = self.trainer.pipeline.at(Occasion(request.run, request.round, work.clip_norm))
+        pipeline = self.trainer.pipeline.at(Occasion(request.round, work.clip_norm))
         stream = self._stream("noise", request.round) if isinstance(pipeline, NoisedPipeline) else None
         return self.settle(request, work, update, pipeline.encode(update, stream).to_bytes())
 
@@ -124,21 +124,13 @@ class Participant:
             raise DecodeError(f"the request carries {len(content)} bytes, expected {expected}")
 
     def expected_length(self, request: Request) -> int:
-        """Bytes of the payload that such a request must carry: the model, and to train what else is broadcast."""
-        model = 4 * self.trainer.layout.size
-        if request.step != "train":
-            return model
-        return model * (1 + len(self.trainer.algorithm.broadcast)) + (8 if self._adapts else 0)
-
-    @property
-    def _adapts(self) -> bool:
-        pipeline = self.trainer.pipeline
-        return isinstance(pipeline, ClippedPipeline) and pipeline.adapts
+        """Bytes of the payload that such a request must carry."""
+        return self.trainer.work_length if request.step == "train" else 4 * self.trainer.layout.size
 
     def _clip_norm(self, told: memoryview) -> float | None:
         """The round's clip: as the server tells it where it adapts, else as the experiment says."""
         privacy = self.trainer.experiment.privacy
-        if not self._adapts:
+        if not len(told):
             return privacy.clip_norm if privacy else None
         (clip_norm,) = np.frombuffer(told, dtype="<f8").tolist()
         if not (math.isfinite(clip_norm) and clip_norm > 0):
