@@ -47,7 +47,6 @@ class Participant:
 
     public_size: declared number of examples, under privacy; None takes the number it holds as public.
     seeded_noise: privacy noise from the experiment's seed, which protects nobody; simulations only.
-    seen: how this client's owner sees a plan of client-level privacy.
     """
 
     def __init__(
@@ -59,7 +58,6 @@ class Participant:
         *,
         public_size: int | None = None,
         seeded_noise: bool = False,
-        seen: Callable[[ClientPlan], ClientPlan] = lambda plan: plan,
     ) -> None:
         self.trainer, self.data, self.index, self.home = trainer, data, index, home
         self.seeded_noise = seeded_noise
@@ -74,7 +72,7 @@ class Participant:
                 releases=experiment.training.rounds,
             )
         elif isinstance(pipeline, ClientLevelPipeline):
-            self.plan = seen(pipeline.plan)
+            self.plan = pipeline.plan
 
     def answer(self, request: Request, content: bytes | memoryview) -> Answer:
         """Do what ``request`` asks. Raises the named error of whatever is wrong."""

@@ -78,27 +78,13 @@ def test_local_noise_takes_what_the_honest_clients_would_share() -> None:
     assert alone.local_deviation == pytest.approx(math.sqrt(8) * shared.local_deviation, rel=0.01)
 
 
-def test_who_assumes_more_colluders_sees_more_spent() -> None:
-    plan = planned("distributed")
-    assert plan.seen_by(survivors=0, colluders=0) == plan
-    wary = plan.seen_by(survivors=14, colluders=10)
-    assert wary.honest == 4
-    assert wary.epsilon(3) > 1.2 * plan.epsilon(3)
-    insistent = plan.seen_by(survivors=20, colluders=6)
-    assert insistent.honest == 14
-    assert insistent.epsilon(3) < plan.epsilon(3)
-    assert "at most 10 of the 14 clients" in wary.statement()
-
-
-def test_who_assumes_everybody_to_collude_is_left_with_its_own_noise() -> None:
-    plan = planned("distributed")
-    assert plan.seen_by(survivors=14, colluders=20).honest == 1
-
-
-@pytest.mark.parametrize("mechanism", ["local", "server", "correlated"])
-def test_other_mechanisms_do_not_depend_on_colluders(mechanism: str) -> None:
-    plan = planned(mechanism)
-    assert plan.seen_by(survivors=2, colluders=50) == plan
+def test_who_assumes_more_colluders_takes_more_noise() -> None:
+    plan, wary = planned("distributed"), planned("distributed", secure={"bits": 20, "colluders": 10})
+    assert isinstance(plan.mechanism, DistributedMechanism)
+    assert isinstance(wary.mechanism, DistributedMechanism)
+    assert (plan.minimum, plan.honest, wary.minimum, wary.honest) == (14, 8, 16, 6)
+    assert wary.mechanism.local_deviation == pytest.approx(math.sqrt(8 / 6) * plan.mechanism.local_deviation, rel=0.01)
+    assert "at most 10 of the 16 clients" in wary.statement()
 
 
 def test_participations_are_turns_unless_the_file_says_otherwise() -> None:
