@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from leptonic.experiment import Experiment
     from leptonic.parameters import Layout
+    from leptonic.pipeline import Pipeline
 
 __all__ = ["FileArgument", "SetOption", "app", "model_layout"]
 
@@ -57,7 +58,7 @@ def check(
             f"  secure      {secure.protocol}, against {liar} that {colluders} clients may help; "
             f"bears {drops} drop-outs, a sum holds {experiment.needed - colluders} honest updates at least"
         )
-    for name, words in zip(("privacy", ""), _promised(experiment, layout.size), strict=False):
+    for name, words in zip(("privacy", ""), _promised(experiment, pipeline), strict=False):
         typer.echo(f"  {name:<11} {words}")
     typer.echo(f"  update      {pipeline.encoded_length:,} bytes up per client and round")
 
@@ -73,20 +74,18 @@ def model_layout(experiment: "Experiment") -> "Layout":
     return parameters.layout_of(models.build(experiment.model, spec, experiment.seed))
 
 
-def _promised(experiment: "Experiment", size: int) -> list[str]:
+def _promised(experiment: "Experiment", pipeline: "Pipeline") -> list[str]:
     """What the file promises, against whom, and by which noise where that is known without data."""
-    from leptonic.experiment import ExamplePrivacy
-    from leptonic.privacy.client_level import client_plan
+    from leptonic.pipeline import ClientLevelPipeline
     from leptonic.privacy.promise import promise_of
 
     privacy, promise = experiment.privacy, promise_of(experiment)
     if privacy is None or promise is None:
         return []
     words = f"epsilon {privacy.epsilon:g} at delta {privacy.delta:g} {promise.unit}, against {promise.against}"
-    if isinstance(privacy, ExamplePrivacy):
+    if not isinstance(pipeline, ClientLevelPipeline):
         return [words, promise.holder]
-    joined = client_plan(experiment, size).participations
-    return [words, f"{promise.holder} For {joined} updates of one client at most"]
+    return [words, f"{promise.holder} For {pipeline.plan.participations} updates of one client at most."]
 
 
 def _asked(experiment: "Experiment") -> str:

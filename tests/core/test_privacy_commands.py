@@ -85,18 +85,22 @@ def test_clients_as_tables(files: Path) -> None:
     assert "at most 30 of the 61 clients in a sum colluding" in said
 
 
-def test_json_and_picture(files: Path) -> None:
-    for kind, begins in (("png", b"\x89PNG"), ("svg", b"<?xml")):
-        out = files / "new" / f"plan.{kind}"
-        arguments = [files / "client.toml", "--epsilon", "1,2", "--json", "--picture", out]
-        done = CliRunner().invoke(app, ["plan", *map(str, arguments)], catch_exceptions=False)
-        content = json.loads(done.stdout)
-        assert [target["epsilon"] for target in content["targets"]] == [1, 2, 6]
-        assert content["stated"]["mechanism"] == "distributed"
-        first = out.read_bytes()
-        assert first.startswith(begins)
-        planned(*arguments)
-        assert out.read_bytes() == first
+@pytest.mark.parametrize(("kind", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_json_and_picture(files: Path, kind: str, begins: bytes) -> None:
+    out = files / "new" / f"plan.{kind}"
+    arguments = [files / "client.toml", "--epsilon", "1,2", "--json", "--picture", out]
+    done = CliRunner().invoke(app, ["plan", *map(str, arguments)], catch_exceptions=False)
+    content = json.loads(done.stdout)
+    assert [target["epsilon"] for target in content["targets"]] == [1, 2, 6]
+    assert content["stated"]["mechanism"] == "distributed"
+    assert out.read_bytes().startswith(begins)
+
+
+def test_the_same_plan_gives_the_same_picture(files: Path) -> None:
+    first, second = files / "first.svg", files / "second.svg"
+    for out in (first, second):
+        planned(files / "client.toml", "--epsilon", "1,20", "--picture", out)
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_declared_sizes_stand_for_the_partition(files: Path) -> None:

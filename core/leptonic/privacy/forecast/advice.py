@@ -51,7 +51,7 @@ def advice_on_clients(experiment: Experiment, plan: ClientPlan, signal: Signal, 
         )
     if signal.per_round > 1:
         # The noise of a sum is the same for any cohort, that of a mean falls with it; each client's alone adds up.
-        power = 2 if experiment.privacy is not None and plan.honest == 1 else 1
+        power = 2 if plan.honest == 1 else 1
         enough = math.ceil(federation.wanted * signal.per_round**power)
         found.append(
             f"The noise of one round's mean is {signal.per_round:.3g} times as long as the clip, the longest mean there"
