@@ -1,0 +1,90 @@
+"""What a data owner allows: most epsilon in all, of a data set, of a run, for a purpose, at the owner's delta.
+
+Called by :class:`Ledger` when a run is joined and before each reservation.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from leptonic.errors import BudgetExhausted, PrivacyError
+from leptonic.privacy.ledger.books import Books, Group
+from leptonic.privacy.ledger.charge import Unit
+from leptonic.privacy.renyi import RenyiCurve
+
+__all__ = ["Limit", "Limits", "check"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Most epsilon of some of the charges. name: as it stands in the owner's file. of: these charges, in words."""
+
+    name: str
+    of: str
+    most: float
+    where: Callable[[Group], bool]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """An owner's limits; without any there is no delta. unit: whose privacy they bound.
+
+    total: of all charges. lineage: of one data set. run: of one run. purposes: of one data set, by what runs say that
+    they are for; where it is not None, no other run is served. Raises PrivacyError for a limit without a delta.
+    """
+
+    unit: Unit = "example"
+    delta: float | None = None
+    total: float | None = None
+    lineage: float | None = None
+    run: float | None = None
+    purposes: Mapping[str, float] | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        if self and self.delta is None:
+            raise PrivacyError("limits on epsilon need a delta")
+
+    def __bool__(self) -> bool:
+        return any(limit is not None for limit in (self.total, self.lineage, self.run, self.purposes))
+
+    def that_bind(self, *, lineage: str, run: str, purpose: str | None) -> Iterator[Limit]:
+        """Those that a run's charges fall under. Raises BudgetExhausted for a purpose that is not served."""
+        if self.total is not None:
+            yield Limit("max_epsilon", "all runs", self.total, lambda _: True)
+        if self.lineage is not None:
+            yield Limit(
+                "max_epsilon_lineage", f"data set {lineage!r}", self.lineage, lambda group: group.lineage == lineage
+            )
+        if self.purposes is not None:
+            most = self.purposes.get(purpose or "")
+            if most is None:
+                asked = "declares no purpose" if purpose is None else f"is for {purpose!r}"
+                raise BudgetExhausted(
+                    f"run {run} {asked}, which the node file gives no budget: see [ledger.purposes] there"
+                )
+            yield Limit(
+                f'purposes."{purpose}"',
+                f"data set {lineage!r} for {purpose!r}",
+                most,
+                lambda group: group.lineage == lineage and group.purpose == purpose,
+            )
+        if self.run is not None:
+            yield Limit("max_epsilon_run", f"run {run}", self.run, lambda group: group.run == run)
+
+
+def check(
+    limits: Limits, books: Books, asked: RenyiCurve, *, what: str, lineage: str, run: str, purpose: str | None
+) -> None:
+    """Raise BudgetExhausted unless ``asked`` fits into what is left of every limit. what: is asked, in words."""
+    if not limits or limits.delta is None:
+        return
+    delta = limits.delta
+    for limit in limits.that_bind(lineage=lineage, run=run, purpose=purpose):
+        spent = books.spent(limits.unit, limit.where)
+        before, after = spent.epsilon(delta), (spent + asked).epsilon(delta)
+        if after > limit.most:
+            raise BudgetExhausted(
+                f"{what}: epsilon {asked.epsilon(delta):.4g} per {limits.unit} at delta {delta:g}, by Renyi curves. "
+                f"Of {limit.of}, {before:.4g} of {limit.most:g} is spent, and {max(0.0, limit.most - before):.4g} "
+                f"left; together it would be {after:.4g}. "
+                f"To allow it, raise {limit.name} in [ledger] of the node file"
+            )
