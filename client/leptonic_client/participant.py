@@ -13,9 +13,11 @@ import numpy as np
 from leptonic import randomness
 from leptonic.errors import DecodeError, LeptonicError, PrivacyError, ProtocolError, VersionMismatch
 from leptonic.pipeline import encode_scalars
-from leptonic.privacy.accounting import ExamplePlan, epsilon_spent, plan
+from leptonic.privacy.accounting import epsilon_spent
+from leptonic.privacy.ledger import Charge
 from leptonic.update import LocalUpdate
 from leptonic.wire import Payload, Reply, Request
+from leptonic_client.costs import example_plan, round_cost
 from leptonic_client.data import LocalData
 from leptonic_client.home import ClientHome
 from leptonic_client.training import LocalTrainer, LocalWork, Protection
@@ -38,7 +40,8 @@ class Participant:
     """Trains and evaluates for one roster index.
 
     public_size: declared number of examples, under privacy; None takes the number it holds as public.
-    seeded_noise: privacy noise from the experiment's seed, which protects nobody; simulations only.
+    seeded_noise: privacy noise from the experiment's seed, which protects nobody; simulations only. server: the
+    coordinator, as the ledger names it. reserved: the last charge, whose outcome the caller settles.
     """
 
     def __init__(
@@ -50,19 +53,12 @@ class Participant:
         *,
         public_size: int | None = None,
         seeded_noise: bool = False,
+        server: str = "",
     ) -> None:
         self.trainer, self.data, self.index, self.home = trainer, data, index, home
-        self.seeded_noise = seeded_noise
-        experiment = trainer.experiment
-        self.plan: ExamplePlan | None = None
-        if experiment.privacy is not None:
-            # A repeated round gets the same bytes or never left the process: rounds bound the releases.
-            self.plan = plan(
-                experiment.privacy,
-                experiment.training,
-                public_size=len(data) if public_size is None else public_size,
-                releases=experiment.training.rounds,
-            )
+        self.seeded_noise, self.server = seeded_noise, server
+        self.plan = example_plan(trainer.experiment, len(data) if public_size is None else public_size)
+        self.reserved: Charge | None = None
 
     def answer(self, request: Request, content: bytes | memoryview) -> Answer:
         """Do what ``request`` asks. Raises the named error of whatever is wrong."""
@@ -116,7 +112,16 @@ class Participant:
     def _protect(self, request: Request) -> Protection | None:
         if self.plan is None:
             return None
-        rounds = self.home.reserve(request.run, self.index, request.round, self.plan.releases)
+        charge = Charge(
+            run=request.run,
+            client=self.index,
+            round=request.round,
+            cost=round_cost(self.plan),
+            purpose=self.trainer.experiment.purpose,
+            server=self.server,
+        )
+        rounds = self.home.reserve(charge, self.plan.releases)
+        self.reserved = charge
         return Protection(
             plan=self.plan,
             epsilon=epsilon_spent(self.plan, rounds),

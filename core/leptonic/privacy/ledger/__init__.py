@@ -8,6 +8,6 @@ of a sum; and whether something has left is the word of a process that may have 
 
 from leptonic.privacy.ledger.charge import Adjacency, Charge, Cost, Unit
 from leptonic.privacy.ledger.ledger import LEDGER_FILE, Ledger
-from leptonic.privacy.ledger.limits import Limits
+from leptonic.privacy.ledger.limits import Limits, all_answered
 
-__all__ = ["LEDGER_FILE", "Adjacency", "Charge", "Cost", "Ledger", "Limits", "Unit"]
+__all__ = ["LEDGER_FILE", "Adjacency", "Charge", "Cost", "Ledger", "Limits", "Unit", "all_answered"]

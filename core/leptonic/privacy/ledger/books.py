@@ -72,9 +72,9 @@ class Books:
             self.fingerprints[entry.lineage] = entry.fingerprint
         self._entries = number
 
-    def charges(self, run: str, client: int) -> int:
-        """How often a client of a run was charged."""
-        return self._charges[run, client]
+    def charges(self, run: str, client: int | None = None) -> int:
+        """How often a client of a run was charged; with None, all that are kept in this ledger."""
+        return sum(times for (name, index), times in self._charges.items() if name == run and client in (None, index))
 
     def attempts(self, key: RoundKey) -> int:
         """How often a round was charged."""
@@ -91,9 +91,7 @@ class Books:
     def spent(self, unit: Unit, where: Callable[[Group], bool] = lambda _: True) -> RenyiCurve:
         """What these groups cost a unit together, whatever order they were charged in."""
         curves = [(group.curve_for(unit).values, times) for group, times in self.charged.items() if where(group)]
-        return RenyiCurve(
-            tuple(math.fsum(times * values[at] for values, times in curves) for at in range(len(ORDERS)))
-        )
+        return RenyiCurve(tuple(math.fsum(times * values[at] for values, times in curves) for at in range(len(ORDERS))))
 
     def _reserved(self, number: int, entry: Reserve) -> None:
         key = (entry.run, entry.client, entry.round)

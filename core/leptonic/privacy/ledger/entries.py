@@ -172,4 +172,4 @@ def _mechanism(name: str | None, parameters: Mapping[str, int | float]) -> Mecha
         raise PrivacyError(f"there is no mechanism {name!r} with such parameters")
     if {field.name: field.type for field in fields(kind)} != {key: type(value) for key, value in parameters.items()}:
         raise PrivacyError(f"the parameters are not those of {name}")
-    return kind(**parameters)
+    return kind(**parameters)  # type: ignore[arg-type]  # just checked

@@ -57,11 +57,7 @@ class LedgerFile:
         except BaseException:
             os.close(self._lock)
             raise
-        try:
-            self.links = list(self._begun())
-        except BaseException:
-            self.close()
-            raise
+        self._number, self._head = 0, START
 
     def close(self) -> None:
         """Close the file, and let others use it."""
@@ -73,18 +69,24 @@ class LedgerFile:
     @property
     def head(self) -> bytes:
         """The hash of the last entry."""
-        return self.links[-1].hash
+        return self._head
+
+    def load(self) -> Iterator[Link]:
+        """All entries, of a new file the one that opens it; called once, to the end, before any is added."""
+        for each in self._begun():
+            self._number, self._head = each.number, each.hash
+            yield each
 
     def append(self, entry: Entry) -> Link:
         """Add an entry. Raises RunError if it could not be: then it counts as not written, and may be."""
         content = encode(entry)
-        added = Link(len(self.links) + 1, entry, link(self.head if self.links else START, content))
+        added = Link(self._number + 1, entry, link(self._head, content))
         try:
             with transaction(self._database):
                 self._database.execute("INSERT INTO entries VALUES (?, ?, ?)", (added.number, content, added.hash))
         except sqlite3.Error as error:
             raise RunError(f"{self.path}: cannot be written ({error}), so that nothing is trained or sent") from None
-        self.links.append(added)
+        self._number, self._head = added.number, added.hash
         return added
 
     def _begun(self) -> Iterator[Link]:

@@ -10,13 +10,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from leptonic.errors import BudgetExhausted, DecodeError, ReplayedSession, RunError
+from leptonic.errors import ReplayedSession, RunError
 from leptonic.privacy.ledger.books import Books
 from leptonic.privacy.ledger.charge import Charge, Cost
 from leptonic.privacy.ledger.entries import Data, Entry, Outcome, Reserve, Settle
-from leptonic.privacy.ledger.file import LedgerFile, damaged, now
+from leptonic.privacy.ledger.file import LedgerFile, now
 from leptonic.privacy.ledger.fingerprint import fingerprint, secret
-from leptonic.privacy.ledger.limits import Limits, check
+from leptonic.privacy.ledger.limits import Limits, all_answered, check
+from leptonic.privacy.ledger.verification import anchored, books_of
 from leptonic.privacy.renyi import RenyiCurve
 
 __all__ = ["LEDGER_FILE", "Ledger"]
@@ -38,11 +39,12 @@ class Ledger:
         self.lineage, self.limits, self._folder = lineage, limits or Limits(), folder
         self._file = LedgerFile(folder / LEDGER_FILE)
         try:
-            self._books = books_of(self._file)
-            if anchor is not None and all(link.hash != anchor for link in self._file.links):
+            links = list(self._file.load())
+            self._books = books_of(links, self._file.path)
+            if anchor is not None and not anchored(links, anchor):
                 raise RunError(
-                    f"{self._file.path}: lacks what this node has noted (entry {anchor.hex()[:16]}...): it is older, or "
-                    "another one; restore the newest copy"
+                    f"{self._file.path}: lacks what this node has noted (entry {anchor.hex()[:16]}...): "
+                    "it is older, or another one; restore the newest copy"
                 )
         except BaseException:
             self._file.close()
@@ -70,15 +72,15 @@ class Ledger:
             self._add(Data(time=now(), lineage=self.lineage, fingerprint=found))
         return known not in (None, found)
 
-    def check_run(self, run: str, client: int, purpose: str | None, cost: Cost, rounds: int, note: str = "") -> None:
+    def check_run(self, run: str, purpose: str | None, cost: Cost, rounds: int, note: str = "") -> list[str]:
         """Raise BudgetExhausted unless all that a run may still charge fits into what is left, now.
 
-        cost: of one round. rounds: most of them, of which the run's charges so far are taken off. client: its index
-        in the run. note: for the owner, behind what the run asks for.
+        cost: of one round. rounds: most of them, of which the run's charges so far are taken off. note: for the owner,
+        behind what the run asks for. Returns how much of each limit would be spent at its end, in words.
         """
-        left = max(0, rounds - self._books.charges(run, client))
-        what = f"run {run} asks for {left} more rounds{note}"
-        self._check(cost.curve_for(self.limits.unit).times(left), what, run=run, purpose=purpose)
+        left = max(0, rounds - self._books.charges(run))
+        what = f"run {run} asks for {left} more of {rounds} rounds{note}"
+        return self._check(cost.curve_for(self.limits.unit).times(left), what, run=run, purpose=purpose)
 
     def reserve(self, charge: Charge, most: int | None = None) -> int:
         """Charge a round, on disk before this returns. Returns how often the client was charged in this run.
@@ -93,10 +95,7 @@ class Ledger:
         if waiting is not None and (waiting.cost, waiting.session) == (charge.cost, charge.session):
             return charges
         if most is not None and charges >= most:
-            raise BudgetExhausted(
-                f"client {charge.client} has answered {most} rounds, all that its privacy target was calibrated for; "
-                f"round {charge.round} is refused"
-            )
+            raise all_answered(charge, most)
         what = f"round {charge.round} of run {charge.run} asks for"
         self._check(charge.cost.curve_for(self.limits.unit), what, run=charge.run, purpose=charge.purpose)
         self._add(Reserve.of(charge, time=now(), lineage=self.lineage, attempt=books.attempts(key) + 1))
@@ -113,20 +112,9 @@ class Ledger:
             self._add(Settle(time=now(), reservation=waiting.number, outcome=outcome))
         return key in self._books.left
 
-    def _check(self, asked: RenyiCurve, what: str, *, run: str, purpose: str | None) -> None:
-        check(self.limits, self._books, asked, what=what, lineage=self.lineage, run=run, purpose=purpose)
+    def _check(self, asked: RenyiCurve, what: str, *, run: str, purpose: str | None) -> list[str]:
+        return check(self.limits, self._books, asked, what=what, lineage=self.lineage, run=run, purpose=purpose)
 
     def _add(self, entry: Entry) -> None:
         self._file.append(entry)
         self._books.take(entry)
-
-
-def books_of(file: LedgerFile) -> Books:
-    """What a file's entries add up to. Raises RunError where one cannot follow those before it."""
-    books = Books()
-    for link in file.links:
-        try:
-            books.take(link.entry)
-        except DecodeError as error:
-            raise damaged(file.path, f"entry {link.number}: {error}") from None
-    return books

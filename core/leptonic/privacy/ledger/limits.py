@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from leptonic.errors import BudgetExhausted, PrivacyError
 from leptonic.privacy.ledger.books import Books, Group
-from leptonic.privacy.ledger.charge import Unit
+from leptonic.privacy.ledger.charge import Charge, Unit
 from leptonic.privacy.renyi import RenyiCurve
 
-__all__ = ["Limit", "Limits", "check"]
+__all__ = ["Limit", "Limits", "all_answered", "check"]
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,14 @@ class Limits:
 
 def check(
     limits: Limits, books: Books, asked: RenyiCurve, *, what: str, lineage: str, run: str, purpose: str | None
-) -> None:
-    """Raise BudgetExhausted unless ``asked`` fits into what is left of every limit. what: is asked, in words."""
-    if not limits or limits.delta is None:
-        return
-    delta = limits.delta
+) -> list[str]:
+    """Raise BudgetExhausted unless ``asked`` fits into what is left of every limit. what: is asked, in words.
+
+    Returns how much of each would then be spent, in words.
+    """
+    delta, fits = limits.delta, list[str]()
+    if delta is None:
+        return fits
     for limit in limits.that_bind(lineage=lineage, run=run, purpose=purpose):
         spent = books.spent(limits.unit, limit.where)
         before, after = spent.epsilon(delta), (spent + asked).epsilon(delta)
@@ -88,3 +91,13 @@ def check(
                 f"left; together it would be {after:.4g}. "
                 f"To allow it, raise {limit.name} in [ledger] of the node file"
             )
+        fits.append(f"{after:.4g} of {limit.most:g} ({limit.name})")
+    return fits
+
+
+def all_answered(charge: Charge, most: int) -> BudgetExhausted:
+    """The refusal of a round past those that a run's privacy target was calibrated for."""
+    return BudgetExhausted(
+        f"client {charge.client} has answered {most} rounds, all that its privacy target was calibrated for; "
+        f"round {charge.round} is refused"
+    )

@@ -2,7 +2,7 @@
 
 import hmac
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from leptonic.errors import DecodeError
@@ -11,7 +11,7 @@ from leptonic.privacy.ledger.entries import Reserve
 from leptonic.privacy.ledger.file import Link, damaged, read
 from leptonic.privacy.renyi import RenyiCurve
 
-__all__ = ["TOLERANCE", "anchored", "verified"]
+__all__ = ["TOLERANCE", "anchored", "books_of", "verified"]
 
 TOLERANCE = 1e-9
 """Relative difference that another machine's arithmetic may make to a curve."""
@@ -20,15 +20,22 @@ TOLERANCE = 1e-9
 def verified(path: Path) -> list[Link]:
     """All entries of a ledger that is whole. Raises RunError naming the first entry that is not as it should be."""
     links = read(path)
+    books_of(links, path)
+    for link in links:
+        if isinstance(link.entry, Reserve) and not _same(link.entry.renyi, link.entry.cost.curve):
+            raise damaged(path, f"entry {link.number}: its curve is not that of its mechanism")
+    return links
+
+
+def books_of(links: Iterable[Link], path: Path) -> Books:
+    """What the entries add up to. path: of their file. Raises RunError where one cannot follow those before it."""
     books = Books()
     for link in links:
         try:
             books.take(link.entry)
         except DecodeError as error:
             raise damaged(path, f"entry {link.number}: {error}") from None
-        if isinstance(link.entry, Reserve) and not _same(link.entry.renyi, link.entry.cost.curve):
-            raise damaged(path, f"entry {link.number}: its curve is not that of its mechanism")
-    return links
+    return books
 
 
 def anchored(links: Sequence[Link], head: bytes) -> int:
@@ -37,6 +44,4 @@ def anchored(links: Sequence[Link], head: bytes) -> int:
 
 
 def _same(written: RenyiCurve, computed: RenyiCurve) -> bool:
-    return all(
-        math.isclose(a, b, rel_tol=TOLERANCE) for a, b in zip(written.values, computed.values, strict=True)
-    )
+    return all(math.isclose(a, b, rel_tol=TOLERANCE) for a, b in zip(written.values, computed.values, strict=True))
