@@ -10,6 +10,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,10 @@ from leptonic.files import write_atomic
 from leptonic.privacy.ledger import Charge, Ledger, Limits
 from leptonic.update import Vector
 
-__all__ = ["ClientHome", "KeptReply", "Refusal"]
+__all__ = ["ClientHome", "KeptReply", "Refusal", "noted_head"]
+
+HOME_FILE = "home.sqlite"
+"""Name of the database in a node's folder."""
 
 MOST_REFUSALS = 10_000
 """Refusals that are kept, so that nobody fills the owner's disk by asking."""
@@ -91,7 +95,7 @@ class ClientHome:
         except OSError:
             os.close(self._lock)
             raise RunError(f"{folder}: another process uses this home; give each node its own --home") from None
-        self._database = _open(folder / "home.sqlite")
+        self._database = _open(folder / HOME_FILE)
 
     def close(self) -> None:
         """Close ledger and database, and let others use the folder."""
@@ -155,8 +159,7 @@ class ClientHome:
         Its head is noted here with each reply that is kept: a ledger that was put back, alone, does not pass.
         """
         if self._ledger is None:
-            row = self._database.execute("SELECT head FROM ledger").fetchone()
-            anchor = bytes(row[0]) if row else None
+            anchor = _noted(self._database)
             self._ledger = Ledger(self.folder, lineage=self._lineage, limits=self._limits, anchor=anchor)
         return self._ledger
 
@@ -198,6 +201,23 @@ class ClientHome:
 
     def _state_path(self, run: str, client: int, round_number: int) -> Path:
         return self.folder / "state" / run / f"client-{client}" / f"round-{round_number:06d}.safetensors"
+
+
+def noted_head(folder: Path) -> bytes | None:
+    """The head of the ledger that a home has noted, read while a node may run; None if it has noted none."""
+    path = folder / HOME_FILE
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return _noted(database)
+    except sqlite3.DatabaseError as error:
+        raise RunError(f"{path}: not a client's database ({error}); restore it from a copy") from None
+
+
+def _noted(database: sqlite3.Connection) -> bytes | None:
+    row = database.execute("SELECT head FROM ledger").fetchone()
+    return bytes(row[0]) if row else None
 
 
 def _open(path: Path) -> sqlite3.Connection:

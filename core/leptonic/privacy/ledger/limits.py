@@ -16,12 +16,16 @@ __all__ = ["Limit", "Limits", "all_answered", "check"]
 
 @dataclass(frozen=True)
 class Limit:
-    """Most epsilon of some of the charges. name: as it stands in the owner's file. of: these charges, in words."""
+    """Most epsilon of some of the charges.
+
+    name: as it stands in the owner's file. of: these charges, in words. purpose: of runs that it binds, None for all.
+    """
 
     name: str
     of: str
     most: float
     where: Callable[[Group], bool]
+    purpose: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,27 +50,31 @@ class Limits:
     def __bool__(self) -> bool:
         return any(limit is not None for limit in (self.total, self.lineage, self.run, self.purposes))
 
-    def that_bind(self, *, lineage: str, run: str, purpose: str | None) -> Iterator[Limit]:
-        """Those that a run's charges fall under. Raises BudgetExhausted for a purpose that is not served."""
+    def standing(self, lineage: str) -> Iterator[Limit]:
+        """Those on a data set, whatever runs come."""
         if self.total is not None:
             yield Limit("max_epsilon", "all runs", self.total, lambda _: True)
         if self.lineage is not None:
             yield Limit(
                 "max_epsilon_lineage", f"data set {lineage!r}", self.lineage, lambda group: group.lineage == lineage
             )
-        if self.purposes is not None:
-            most = self.purposes.get(purpose or "")
-            if most is None:
-                asked = "declares no purpose" if purpose is None else f"is for {purpose!r}"
-                raise BudgetExhausted(
-                    f"run {run} {asked}, which the node file gives no budget: see [ledger.purposes] there"
-                )
+        for purpose, most in (self.purposes or {}).items():
             yield Limit(
                 f'purposes."{purpose}"',
                 f"data set {lineage!r} for {purpose!r}",
                 most,
-                lambda group: group.lineage == lineage and group.purpose == purpose,
+                lambda group, purpose=purpose: group.lineage == lineage and group.purpose == purpose,  # type: ignore[misc]
+                purpose,
             )
+
+    def that_bind(self, *, lineage: str, run: str, purpose: str | None) -> Iterator[Limit]:
+        """Those that a run's charges fall under. Raises BudgetExhausted for a purpose that is not served."""
+        if self.purposes is not None and purpose not in self.purposes:
+            asked = "declares no purpose" if purpose is None else f"is for {purpose!r}"
+            raise BudgetExhausted(
+                f"run {run} {asked}, which the node file gives no budget: see [ledger.purposes] there"
+            )
+        yield from (limit for limit in self.standing(lineage) if limit.purpose in (None, purpose))
         if self.run is not None:
             yield Limit("max_epsilon_run", f"run {run}", self.run, lambda group: group.run == run)
 
