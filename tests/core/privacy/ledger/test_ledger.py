@@ -100,7 +100,7 @@ def test_a_settlement_of_nothing_is_nothing(ledger: Ledger) -> None:
 def test_no_more_rounds_are_charged_than_a_run_has(ledger: Ledger) -> None:
     assert [ledger.reserve(charge(number), 3) for number in (1, 2, 5)] == [1, 2, 3]
     head = ledger.head
-    with pytest.raises(BudgetExhausted, match="answered 3 rounds.*round 6"):
+    with pytest.raises(BudgetExhausted, match=r"answered 3 rounds.*round 6"):
         ledger.reserve(charge(6), 3)
     assert ledger.head == head
     assert ledger.reserve(charge(5), 3) == 3
