@@ -1,4 +1,4 @@
-"""A node and its ledger: reserved before training, settled before anything leaves, refused early and without numbers."""
+"""A node and its ledger: reserved before training, settled before anything leaves, refused early and in few words."""
 
 import math
 import sqlite3

@@ -86,7 +86,8 @@ def test_a_ledger_is_named_after_the_node_and_has_no_limits() -> None:
 def test_limits_are_the_owners(tmp_path: Path) -> None:
     path = tmp_path / "node.toml"
     path.write_text(
-        'server = "127.0.0.1:1"\nname = "a"\ndata = "d.csv"\n[ledger]\nlineage = "ward"\nunit = "client"\ndelta = 1e-6\n'
+        'server = "127.0.0.1:1"\nname = "a"\ndata = "d.csv"\n'
+        '[ledger]\nlineage = "ward"\nunit = "client"\ndelta = 1e-6\n'
         "max_epsilon = 9.0\nmax_epsilon_lineage = 8.0\nmax_epsilon_run = 3.0\n[ledger.purposes]\nresearch = 2.0\n"
     )
     made = read_node_file(path)

@@ -190,8 +190,7 @@ def test_a_disk_that_takes_nothing_reserves_nothing(ledger: Ledger) -> None:
     (pages,) = ledger._file._database.execute("PRAGMA page_count").fetchone()
     ledger._file._database.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(RunError, match="cannot be written"):
-        for number in range(1, 20):
-            ledger.reserve(charge(number))
+        all(ledger.reserve(charge(number)) for number in range(1, 20))
     ledger._file._database.execute("PRAGMA max_page_count = 100000")
     counted = ledger.books.charges("run-a")
     assert ledger.reserve(charge(50)) == counted + 1

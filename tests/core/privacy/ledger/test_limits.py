@@ -107,7 +107,7 @@ def test_the_total_goes_over_all_lineages(opened: Open) -> None:
 def test_a_lineage_has_a_limit_of_its_own(opened: Open) -> None:
     for number in (1, 2):
         opened("one", lineage=cost_of(2)).reserve(charge(number))
-    with pytest.raises(BudgetExhausted, match="Of data set 'one'.*raise max_epsilon_lineage in"):
+    with pytest.raises(BudgetExhausted, match=r"Of data set 'one'.*raise max_epsilon_lineage in"):
         opened("one", lineage=cost_of(2)).reserve(charge(3))
     assert opened("two", lineage=cost_of(2)).reserve(charge(3)) == 3
 
