@@ -43,8 +43,8 @@ DELTA = 1e-5
 
 ABOUT = """A node is killed 200 times, at a random moment of a random stage. *Under-count*: an update that the witness
 has seen, if only its header, and that no reservation of its round accounts for. *Over-count*: a reservation whose
-update nobody has seen, which is the price of reserving first. A kill loses no page that the system has taken; what a loss of
-power does rests on `synchronous=FULL`, and is not measured here."""
+update nobody has seen, which is the price of reserving first. A kill loses no page that the system has taken; what a
+loss of power does rests on `synchronous=FULL`, and is not measured here."""
 
 
 @dataclass
