@@ -149,10 +149,12 @@ KILLED_AFTER = """
 import os, signal, sys
 from pathlib import Path
 from leptonic_client.home import ClientHome
-from tests.client.samples import charge
+from leptonic.privacy.ledger import Charge, Cost
+from leptonic.privacy.mechanisms import SampledGaussian
+cost = Cost(SampledGaussian(1.0, 0.1), 5, unit="example", adjacency="add_remove")
 home = ClientHome(Path(sys.argv[1]))
 for number in range(1, 6):
-    home.reserve(charge(number), 10)
+    home.reserve(Charge("0123456789abcdef", 0, number, cost), 10)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -149,6 +149,7 @@ def _make(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
+        path.chmod(0o600)  # it may be a copy that was put back
         return
     except OSError as error:
         raise RunError(f"{path}: cannot be made: {error.strerror}") from None

@@ -14,6 +14,10 @@ from leptonic.privacy.renyi import RenyiCurve
 __all__ = ["Limit", "Limits", "all_answered", "check"]
 
 
+_ROUNDING = 1e-9
+"""A run that fits to the last bit is not refused because its rounds, one by one, add up to a bit more."""
+
+
 @dataclass(frozen=True)
 class Limit:
     """Most epsilon of some of the charges.
@@ -92,7 +96,7 @@ def check(
     for limit in limits.that_bind(lineage=lineage, run=run, purpose=purpose):
         spent = books.spent(limits.unit, limit.where)
         before, after = spent.epsilon(delta), (spent + asked).epsilon(delta)
-        if after > limit.most:
+        if after > limit.most * (1 + _ROUNDING):
             raise BudgetExhausted(
                 f"{what}: epsilon {asked.epsilon(delta):.4g} per {limits.unit} at delta {delta:g}, by Renyi curves. "
                 f"Of {limit.of}, {before:.4g} of {limit.most:g} is spent, and {max(0.0, limit.most - before):.4g} "

@@ -1,7 +1,7 @@
 """Entries have one spelling, and come back as they were; anything else is refused."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from tests.core.privacy.ledger.samples import COSTS, STEP, UNPROTECTED, charge
 from leptonic.errors import DecodeError
 from leptonic.privacy.ledger import Cost
 from leptonic.privacy.ledger.entries import Reserve, Settle, decode, encode, link
-from leptonic.privacy.mechanisms import SampledGaussian
+from leptonic.privacy.mechanisms import Mechanism, SampledGaussian
 
 TIME = "2026-01-02T03:04:05+00:00"
 
@@ -89,6 +89,10 @@ def test_another_spelling_is_refused(again: bytes) -> None:
 def test_other_bytes_are_refused(content: bytes) -> None:
     with pytest.raises(DecodeError):
         decode(content)
+
+
+def test_every_mechanism_can_be_written_down() -> None:
+    assert {type(cost.mechanism) for cost in COSTS} == set(get_args(Mechanism))
 
 
 def test_a_hash_depends_on_content_and_on_what_was_before() -> None:

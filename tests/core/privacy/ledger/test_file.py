@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.privacy.ledger.samples import charge, filled
 
@@ -122,10 +122,7 @@ def tampered(folder: Path, statement: str, *values: object) -> None:
     database.close()
 
 
-SLOW_FIXTURE = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@SLOW_FIXTURE
+@settings(max_examples=25)
 @given(number=st.integers(1, 9), data=st.data())
 def test_one_changed_byte_of_any_entry_is_found(
     tmp_path_factory: pytest.TempPathFactory, number: int, data: st.DataObject

@@ -1,12 +1,13 @@
 """What was reserved counts, in whatever order, for ever; what has left is not reserved again."""
 
 import math
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.core.privacy.ledger.samples import COSTS, GAUSSIAN, STEP, UNPROTECTED, charge
@@ -191,8 +192,6 @@ class Lives(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        import tempfile
-
         self._folder = tempfile.TemporaryDirectory()
         self.ledger = Ledger(Path(self._folder.name), lineage="ward")
         self.charged: dict[int, int] = {}
@@ -235,3 +234,4 @@ class Lives(RuleBasedStateMachine):
 
 
 TestLives = Lives.TestCase
+TestLives.settings = settings(max_examples=15, stateful_step_count=15)  # each step is brought to disk

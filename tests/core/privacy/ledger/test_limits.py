@@ -87,6 +87,15 @@ def test_a_run_that_was_let_in_is_not_refused_in_its_middle(opened: Open) -> Non
     assert [ledger.reserve(charge(number), 25) for number in range(1, 26)][-1] == 25
 
 
+@pytest.mark.parametrize("rounds", [3, 7, 19, 33])
+def test_a_run_that_fits_to_the_last_bit_is_served_to_its_end(opened: Open, rounds: int) -> None:
+    ledger = opened(total=cost_of(rounds))
+    ledger.check_run("run-a", None, STEP, rounds)
+    assert [ledger.reserve(charge(number), rounds) for number in range(rounds)][-1] == rounds
+    with pytest.raises(BudgetExhausted):
+        ledger.reserve(charge(rounds))
+
+
 def test_each_run_has_its_own_limit(opened: Open) -> None:
     ledger = opened(run=cost_of(2))
     for run in ("run-a", "run-b", "run-c"):
