@@ -35,7 +35,7 @@ from leptonic.experiment.federation import (
     QuantitySkew,
     Sampled,
 )
-from leptonic.experiment.model import Cnn, LeNet, Logistic, Mlp, Model, OwnModel, ResNet
+from leptonic.experiment.model import Cnn, LeNet, Logistic, Mlp, Model, OwnModel, ResNet, TanhCnn
 from leptonic.experiment.privacy import Privacy
 from leptonic.experiment.running import Evaluation, Outputs, Simulation
 from leptonic.experiment.scenario import (
@@ -126,6 +126,7 @@ __all__ = [
     "SignFlip",
     "Simulation",
     "Stragglers",
+    "TanhCnn",
     "Task",
     "Training",
     "TrimmedMeanRule",
