@@ -5,6 +5,7 @@ from typing import Any
 
 DELTA, EPSILON = 1e-5, 3.0
 EXAMPLES = 60_000
+FEDERATED = {"rounds": 20, "local_epochs": 2, "schedule": {"kind": "cosine", "floor": 0.1}}
 
 
 @dataclass(frozen=True)
@@ -92,21 +93,21 @@ LINES = (
         data="mnist",
         model="tanh_cnn",
         features="scaled",
-        training={"rounds": 40, "local_epochs": 1, "batch_size": 512, "learning_rate": 1.0},
+        training={**FEDERATED, "batch_size": 512, "learning_rate": 4.0},
         clients=10,
     ),
     Line(
         data="fashion-mnist",
         model="tanh_cnn",
         features="scaled",
-        training={"rounds": 40, "local_epochs": 1, "batch_size": 512, "learning_rate": 1.0},
+        training={**FEDERATED, "batch_size": 512, "learning_rate": 4.0},
         clients=10,
     ),
     Line(
         data="fashion-mnist",
         model="logistic",
         features="scattering",
-        training={"rounds": 40, "local_epochs": 1, "batch_size": 820, "learning_rate": 16.0},
+        training={**FEDERATED, "batch_size": 820, "learning_rate": 16.0},
         clients=10,
     ),
 )
