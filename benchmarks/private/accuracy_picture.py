@@ -72,4 +72,5 @@ def _draw_panel(axes: "Axes", data: str, found: Mapping[Line, Found]) -> None:
     axes.tick_params(colors=MUTED, length=0)
     for side in axes.spines.values():
         side.set_visible(False)
-    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower right", fontsize=8, frameon=False)
