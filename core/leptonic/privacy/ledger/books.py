@@ -39,8 +39,13 @@ class _Waiting:
     """A reservation that was not settled. number: of its entry."""
 
     number: int
+    lineage: str
     cost: Cost
     session: str
+
+    def covers(self, lineage: str, cost: Cost, session: str) -> bool:
+        """Whether a training at this cost, on this lineage and in this session, is what was reserved."""
+        return (self.lineage, self.cost, self.session) == (lineage, cost, session)
 
 
 class Books:
@@ -103,7 +108,7 @@ class Books:
         self.charged[Group(entry.lineage, entry.run, entry.purpose, cost, entry.renyi)] += 1
         self._charges[entry.run, entry.client] += 1
         self._attempts[key] += 1
-        self._waiting[key] = _Waiting(number, cost, entry.session)
+        self._waiting[key] = _Waiting(number, entry.lineage, cost, entry.session)
         self._numbers[number] = key
 
     def _settled(self, entry: Settle) -> None:

@@ -92,7 +92,7 @@ class Ledger:
         if key in books.left:
             raise ReplayedSession(f"an update of round {charge.round} has left; another one is not released")
         charges, waiting = books.charges(charge.run, charge.client), books.waiting(key)
-        if waiting is not None and (waiting.cost, waiting.session) == (charge.cost, charge.session):
+        if waiting is not None and waiting.covers(self.lineage, charge.cost, charge.session):
             return charges
         if most is not None and charges >= most:
             raise all_answered(charge, most)
