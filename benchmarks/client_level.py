@@ -150,8 +150,8 @@ def about() -> str:
         [
             "Mean accuracy on the 10,000 test images of MNIST after the last round, in percent (seeds, and their",
             f"standard deviation). {CLIENTS:,} clients of 60 images, {COHORT} a round, {ROUNDS} rounds, so that each",
-            f"joins {ROUNDS * COHORT // CLIENTS}; the tanh network of 26,010 parameters, one local epoch, clip 0.5. Epsilon",
-            f"{EPSILON:g} at delta {DELTA:g} for each client, compared with one that sends zeros, by Renyi curves, no",
+            f"joins {ROUNDS * COHORT // CLIENTS}; the tanh network of 26,010 parameters, one local epoch, clip 0.5.",
+            f"Epsilon {EPSILON:g} at delta {DELTA:g} for each client, compared with one that sends zeros, by Renyi curves, no",
             "amplification by sampling. Noise is secret; a seed fixes the model, the data's division and the batches.",
             "Settings were chosen once, on seed 0 of the trusted server. In the last line a third of the",
             "clients in each sum may collude with the server, so that the others' noise must suffice.",

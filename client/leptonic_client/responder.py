@@ -167,7 +167,8 @@ class Responder:
                 raise BudgetExhausted(f"delta in [ledger] of the node file: {error}") from None
         asked = run_cost(experiment, size, trusting=self._settings.ledger.trust_coordinator)
         fits = self._ledger.check_run(run, experiment.purpose, asked.cost, asked.rounds, note=f" ({asked.target})")
-        self._on_event(f"run {run} ({asked.target}) will have spent {', '.join(fits)}: Renyi, at {limits.delta:g}")
+        reckoned = f"by Renyi curves at delta {limits.delta:g}, it will have spent {', '.join(fits)}"
+        self._on_event(f"run {run} ({asked.target}) fits: {reckoned}")
         return examples
 
     def _end(self, request: Request) -> tuple[Reply, bytes]:

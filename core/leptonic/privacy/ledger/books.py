@@ -36,7 +36,12 @@ class _Waiting:
     """A reservation that was not settled. number: of its entry."""
 
     number: int
+    lineage: str
     cost: Cost
+
+    def covers(self, lineage: str, cost: Cost) -> bool:
+        """Whether a training at this cost, on this lineage, is what was reserved."""
+        return (self.lineage, self.cost) == (lineage, cost)
 
 
 class Books:
@@ -105,7 +110,7 @@ class Books:
         self._charges[entry.run, entry.client] += 1
         self._attempts[key] += 1
         self._last[entry.run, entry.client] = max(entry.round, self._last.get((entry.run, entry.client), 0))
-        self._waiting[key] = _Waiting(number, cost)
+        self._waiting[key] = _Waiting(number, entry.lineage, cost)
         self._numbers[number] = key
 
     def _settled(self, entry: Settle) -> None:

@@ -93,7 +93,7 @@ class Ledger:
         if key in books.left:
             raise ReplayedSession(f"an update of round {charge.round} has left; another one is not released")
         charges, waiting = books.charges(charge.run, charge.client), books.waiting(key)
-        if waiting is not None and waiting.cost == charge.cost:
+        if waiting is not None and waiting.covers(self.lineage, charge.cost):
             return charges
         check_distance(charge, books.last_round(charge.run, charge.client), apart)
         if most is not None and charges >= most:

@@ -92,6 +92,15 @@ def test_other_noise_or_another_session_is_charged_anew(ledger: Ledger, change: 
     assert ledger.reserve(charge(1, **change)) == 2  # type: ignore[arg-type]
 
 
+def test_another_lineage_is_charged_anew(ledger: Ledger) -> None:
+    ledger.reserve(charge(1))
+    ledger.close()
+    other = Ledger(ledger._folder, lineage="theatre")
+    assert other.reserve(charge(1)) == 2
+    assert {group.lineage: times for group, times in other.books.charged.items()} == {"ward": 1, "theatre": 1}
+    other.close()
+
+
 def test_a_settlement_of_nothing_is_nothing(ledger: Ledger) -> None:
     head = ledger.head
     assert not ledger.settle(("run-a", 3, 1, ""), "left")
