@@ -1,0 +1,61 @@
+"""From canaries' scores to a lower bound on epsilon: guesses who was there, fixed in number beforehand.
+
+Source: Steinke, Nasr & Jagielski 2023, arXiv 2305.08846, Algorithm 1.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leptonic.privacy.one_run_audit import epsilon_lower_bound, p_value
+from leptonic_simulations.audit.findings import GUESSES, Finding
+
+__all__ = ["AUDIT", "delta_of", "guess_finding", "guesses_of"]
+
+AUDIT = "guesses who was there"
+SMALL_DELTA = 1e-6
+
+
+def delta_of(delta: float) -> float:
+    """The delta at which a claim is judged: its own, or a smaller one at which its accountant states more epsilon.
+
+    A mechanism that may fail altogether with probability delta cannot be refuted at a level near it.
+    """
+    return min(delta, SMALL_DELTA)
+
+
+def guesses_of(canaries: int) -> int:
+    """How many of so many canaries are guessed: the quarter with the most and the least score, in equal parts."""
+    return 2 * (canaries // 8)
+
+
+def guess_finding(
+    scores: NDArray[np.float64], present: NDArray[np.bool_], *, epsilon: float, delta: float, what: str
+) -> Finding:
+    """Guess "in" for the highest scores and "out" for the lowest, and bound epsilon by how many were right.
+
+    scores: (m,), present: (m,), by fair coins. epsilon: as accounted at delta. what: the canaries.
+    """
+    canaries, guesses = len(scores), guesses_of(len(scores))
+    order = np.argsort(scores, kind="stable")
+    low, high = order[: guesses // 2], order[canaries - guesses // 2 :]
+    correct = int((~present[low]).sum() + present[high].sum())
+    told = {"guesses": guesses, "canaries": canaries, "delta": delta}
+    bound = epsilon_lower_bound(correct=correct, **told, level=GUESSES)
+    best = epsilon_lower_bound(correct=guesses, **told, level=GUESSES)
+    return Finding(
+        AUDIT,
+        f"{canaries} {what}, each put in by a coin",
+        "contradicted" if bound > epsilon else "holds",
+        f"{correct} of {guesses} guesses right, which shows {bound:.2f}; all right would have shown {best:.2f} (delta {delta:g})",
+        unit="epsilon",
+        claimed=epsilon,
+        found=bound,
+        level=GUESSES,
+        figures={
+            "p_value": p_value(epsilon, correct=correct, **told),
+            "correct": float(correct),
+            "guesses": float(guesses),
+            "canaries": float(canaries),
+            "largest_bound_possible": best,
+        },
+    )
