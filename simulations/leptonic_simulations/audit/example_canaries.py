@@ -22,13 +22,10 @@ from leptonic.privacy.composition import prv_epsilon
 from leptonic.randomness import SecureStream
 from leptonic_client.steps import trainable
 from leptonic_simulations.audit.findings import Finding
-from leptonic_simulations.audit.guesses import delta_of, guess_finding
+from leptonic_simulations.audit.guesses import MOST_ENTRIES, delta_of, disentangled, guess_finding
 from leptonic_simulations.audit.subject import Auditor, held
 
 __all__ = ["ExampleCanaries", "example_canaries"]
-
-MOST_ENTRIES = 10**8
-"""Of all canaries' gradients together, which are held in memory."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +75,16 @@ def _canaries(auditor: Auditor, count: int) -> tuple[Tensor, Tensor]:
 def _scores(
     auditor: Auditor, features: Tensor, labels: Tensor, moved: NDArray[np.float64], steps: int
 ) -> NDArray[np.float64]:
-    """How often each canary seems to have been in a batch, (m,).
-
-    The update, down the loss, is a sum of the canaries' clipped gradients and noise: the least mean square estimate of
-    how often each is in it takes apart those that overlap, and knows how large the noise is.
-    """
+    """How often each canary seems to have been in a batch, (m,): the update, down the loss, sums clipped gradients."""
     plan = auditor.example_plan()
-    gradients = _gradients(auditor, features, labels)
-    products = gradients @ gradients.T
-    rate = _clips_per_update(auditor)
-    observed = gradients @ torch.from_numpy(-moved * rate)
     often = plan.sample_rate * steps
-    spread = often**2 / 4 + often * (1 - plan.sample_rate) / 2
-    ridge = plan.noise_multiplier**2 * steps / max(spread, 1e-9)
-    usual = torch.full((len(features),), often / 2, dtype=torch.float64)
-    found = torch.linalg.solve(products + ridge * torch.eye(len(products)), observed - products @ usual)
-    return np.nan_to_num((usual + found).numpy())
+    return disentangled(
+        _gradients(auditor, features, labels),
+        -moved * _clips_per_update(auditor),
+        usual=often / 2,
+        spread=often**2 / 4 + often * (1 - plan.sample_rate) / 2,
+        noise=plan.noise_multiplier**2 * steps,
+    )
 
 
 def _clips_per_update(auditor: Auditor) -> float:
@@ -103,7 +94,7 @@ def _clips_per_update(auditor: Auditor) -> float:
     return training.batch_size * (1 - training.momentum) / (training.learning_rate * privacy.clip_norm)
 
 
-def _gradients(auditor: Auditor, features: Tensor, labels: Tensor) -> Tensor:
+def _gradients(auditor: Auditor, features: Tensor, labels: Tensor) -> NDArray[np.float64]:
     """Each canary's gradient at the model that is sent, of length 1. Returns (m, d) float64."""
     model, task = auditor.trainer.model, auditor.trainer.task
     parameters.from_vector(model, auditor.start)
@@ -113,4 +104,4 @@ def _gradients(auditor: Auditor, features: Tensor, labels: Tensor) -> Tensor:
         loss = task.losses(model(one[None].to(own[0].device)), label[None].to(own[0].device)).sum()
         found = torch.autograd.grad(loss, own, materialize_grads=True)
         row.copy_(torch.cat([gradient.reshape(-1) for gradient in found]))
-    return torch.nn.functional.normalize(rows, dim=1)
+    return torch.nn.functional.normalize(rows, dim=1).numpy()

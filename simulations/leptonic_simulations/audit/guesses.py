@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from leptonic.privacy.one_run_audit import epsilon_lower_bound, p_value
 from leptonic_simulations.audit.findings import GUESSES, Finding
 
-__all__ = ["AUDIT", "delta_of", "guess_finding", "guesses_of"]
+__all__ = ["AUDIT", "MOST_ENTRIES", "delta_of", "disentangled", "guess_finding", "guesses_of"]
 
 AUDIT = "guesses who was there"
 SMALL_DELTA = 1e-6
+MOST_ENTRIES = 10**8
+"""Of all canaries' directions together, which are held in memory."""
 
 
 def delta_of(delta: float) -> float:
@@ -26,6 +28,21 @@ def delta_of(delta: float) -> float:
 def guesses_of(canaries: int) -> int:
     """How many of so many canaries are guessed: the quarter with the most and the least score, in equal parts."""
     return 2 * (canaries // 8)
+
+
+def disentangled(
+    directions: NDArray[np.float64], seen: NDArray[np.float64], *, usual: float, spread: float, noise: float
+) -> NDArray[np.float64]:
+    """How much of each canary is in what was seen: its least mean square estimate, (m,).
+
+    directions: (m, d), of length 1. seen: (d,), a sum of multiples of them plus noise of variance ``noise`` in each
+    entry; the multiples have mean ``usual`` and variance ``spread``. Knows where canaries overlap, and the noise.
+    """
+    products = directions @ directions.T
+    expected = np.full(len(directions), usual)
+    ridge = noise / max(spread, 1e-12) + 1e-9
+    found = np.linalg.solve(products + ridge * np.eye(len(products)), directions @ seen - products @ expected)
+    return np.asarray(np.nan_to_num(expected + found), dtype=np.float64)
 
 
 def guess_finding(

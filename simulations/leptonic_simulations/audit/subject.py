@@ -22,6 +22,7 @@ from leptonic.data.catalogue import spec_of
 from leptonic.errors import PrivacyError
 from leptonic.experiment import Experiment, FedAvg, OwnData
 from leptonic.experiment.training import Schedule
+from leptonic.pipeline import ClippedPipeline, Pipeline
 from leptonic.privacy.accounting import ExamplePlan
 from leptonic.update import Vector
 from leptonic.wire import Request, inline
@@ -29,6 +30,7 @@ from leptonic_client.data import LocalData
 from leptonic_client.home import ClientHome
 from leptonic_client.participant import Participant
 from leptonic_client.training import LocalTrainer, LocalWork
+from leptonic_server.central_noise import CentralNoise, central_noise
 from leptonic_simulations.clients import FederatedData
 
 __all__ = ["Auditor", "Subject", "auditing", "held", "observed"]
@@ -48,6 +50,12 @@ class MakesClients(Protocol):
     ) -> Participant: ...
 
 
+class MakesServerNoise(Protocol):
+    """As :func:`central_noise`."""
+
+    def __call__(self, experiment: Experiment, pipeline: Pipeline, /, *, seeded: bool) -> CentralNoise | None: ...
+
+
 @dataclass(frozen=True)
 class Subject:
     """The parts that are audited."""
@@ -55,6 +63,7 @@ class Subject:
     experiment: Experiment
     trainer: MakesTrainers = LocalTrainer
     client: MakesClients = Participant
+    server_noise: MakesServerNoise = central_noise
 
 
 class Auditor:
@@ -67,9 +76,16 @@ class Auditor:
         self.start: Vector = parameters.to_vector(self.trainer.model)
         self.data, self.made = _data(self.experiment)
 
-    def client(self, data: LocalData, index: int = 0, *, public_size: int | None = None) -> Participant:
-        """A client that holds these data. public_size: as it declares; default: what it holds."""
-        return self.subject.client(self.trainer, data, index, self._home, public_size=public_size)
+    def client(
+        self,
+        data: LocalData,
+        index: int = 0,
+        *,
+        public_size: int | None = None,
+        trainer: LocalTrainer | None = None,
+    ) -> Participant:
+        """A client that holds these data. public_size: as it declares; default: what it holds. trainer: if another."""
+        return self.subject.client(trainer or self.trainer, data, index, self._home, public_size=public_size)
 
     def rows(self, client: int, most: int | None = None) -> LocalData:
         """The first examples of a client of the experiment."""
@@ -81,11 +97,18 @@ class Auditor:
         """Examples that a client declares: those of the first."""
         return len(self.data.rows[0])
 
-    def ask(self, client: Participant, *, run: str | None = None, round_number: int = 1) -> tuple[Request, bytes]:
-        """A request to train from the first model, of a run of its own unless named, and what it carries."""
-        algorithm = self.trainer.algorithm
+    def ask(
+        self, client: Participant, *, run: str | None = None, round_number: int = 1, clip_norm: float | None = None
+    ) -> tuple[Request, bytes]:
+        """A request to train from the first model, of a run of its own unless named, and what it carries.
+
+        clip_norm: of the round, where it adapts; default: the first.
+        """
+        algorithm, pipeline = self.trainer.algorithm, self.trainer.pipeline
         state = algorithm.init(self.trainer.layout.size)
         content = b"".join(vector.tobytes() for vector in (self.start, *(state[name] for name in algorithm.broadcast)))
+        if isinstance(pipeline, ClippedPipeline) and pipeline.adapts:
+            content += np.float64(clip_norm or pipeline.plan.clip_norm).astype("<f8").tobytes()
         request = Request(
             run=run or secrets.token_hex(8),
             experiment=self.experiment.hash,
@@ -110,7 +133,7 @@ class Auditor:
     def sums(self, message: bytes) -> dict[str, float]:
         """What a client's message says beside its noised vectors, and what does not follow from those."""
         pipeline = self.trainer.pipeline
-        sums = pipeline._sums(pipeline.from_bytes(message))
+        sums = pipeline.sums(pipeline.from_bytes(message))
         return {name: value for name, value in sums.items() if name != "clamped"}
 
 

@@ -1,0 +1,147 @@
+"""Canary clients: random directions as updates, some put in by coins, through messages, sums and releases.
+
+Two readings of the same rounds: a lower bound on epsilon from guesses who was there (Steinke, Nasr & Jagielski 2023,
+arXiv 2305.08846), and an estimate from the cosines of those who were (Andrew et al. 2023, arXiv 2302.03098), which
+spreads too much to accuse.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leptonic.pipeline import ClientLevelPipeline
+from leptonic.privacy.canary_audit import Gaussian, cosines, epsilon_between, epsilon_from_cosines
+from leptonic.privacy.client_level import ClientPlan
+from leptonic.privacy.correlated_noise import BandedNoise
+from leptonic.privacy.distributed import DistributedMechanism
+from leptonic.privacy.trusted_server import TrustedServer
+from leptonic.randomness import SecureStream
+from leptonic_simulations.audit.client_messages import ClientMessages, Releases, plan_of
+from leptonic_simulations.audit.findings import Finding
+from leptonic_simulations.audit.guesses import MOST_ENTRIES, delta_of, disentangled, guess_finding
+from leptonic_simulations.audit.subject import Auditor
+
+__all__ = ["ClientCanaries", "client_canaries"]
+
+FEWEST = 8
+"""Canaries that guesses need."""
+SPREADS = 2.0
+"""Standard errors by which an estimate must exceed a claim to be worth a warning."""
+
+
+@dataclass(frozen=True)
+class ClientCanaries:
+    """How much is done. canaries: where the server adds the noise; else as many as the noise is accounted for.
+
+    seconds: after which no further round begins.
+    """
+
+    canaries: int
+    seconds: float
+
+
+def client_canaries(
+    auditor: Auditor, effort: ClientCanaries, progress: Callable[[str], None] = lambda _: None
+) -> list[Finding]:
+    """Let canaries join rounds, guess, and estimate."""
+    plan = plan_of(auditor)
+    size, clients = auditor.trainer.layout.size, plan.honest if plan.by_clients else effort.canaries
+    count = min(clients, MOST_ENTRIES // size)
+    if count < FEWEST:
+        return [_too_few(count, plan)]
+    stream = SecureStream()
+    directions = stream.normal(count * size).reshape(count, size)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    # Coins of the audit are from the operating system, as the noise: nobody can choose them to please.
+    present = stream.uniform(count) < 0.5
+    seen, joined = _rounds(auditor, directions * present[:, None], effort.seconds, progress)
+    scores = disentangled(directions, seen, usual=joined / 2, spread=joined**2 / 4, noise=_noise(plan) * joined)
+    delta = delta_of(plan.delta)
+    claimed = plan.composition(joined).epsilon(delta, accountant="rdp")
+    over = f"canary clients over {joined} joined rounds"
+    return [
+        guess_finding(scores, present, epsilon=claimed, delta=delta, what=over),
+        *_estimate(seen, directions[present], plan, joined, over),
+    ]
+
+
+def _rounds(
+    auditor: Auditor, updates: NDArray[np.float64], seconds: float, progress: Callable[[str], None]
+) -> tuple[NDArray[np.float64], int]:
+    """The sum of what rounds release of these updates, in clips, and in how many of them clients have joined.
+
+    updates: (m, d), of norm 1 or 0: who is absent sends zeros.
+    """
+    plan, messages, releases = plan_of(auditor), ClientMessages(auditor), Releases(auditor)
+    pipeline = auditor.trainer.pipeline
+    assert isinstance(pipeline, ClientLevelPipeline)
+    band = plan.mechanism.band if isinstance(plan.mechanism, BandedNoise) else 1
+    seen, joined, begun = np.zeros(updates.shape[1]), 0, time.monotonic()
+    last = auditor.experiment.training.rounds
+    while joined < plan.participations and releases.next_round <= last:
+        if joined and time.monotonic() - begun > seconds:
+            break
+        number, clip_norm, total = releases.next_round, releases.clip_norm, pipeline.zero()
+        for client, update in enumerate(updates):
+            total.add(
+                messages(update * clip_norm, client, run=releases.run, round_number=number, clip_norm=clip_norm)
+            )
+        seen += releases(total) * plan.denominator / clip_norm
+        joined += 1
+        progress(f"canary clients: joined round {joined} of {plan.participations}")
+        for _ in range(min(band - 1, last - number)):
+            releases(pipeline.zero())
+    return seen, joined
+
+
+def _noise(plan: ClientPlan) -> float:
+    """Variance of a released entry, in clips squared; of correlated noise, a first guess."""
+    match plan.mechanism:
+        case DistributedMechanism() as mechanism:
+            return plan.honest * (mechanism.local_deviation / mechanism.clip_norm) ** 2
+        case TrustedServer(adaptive=adaptive, noise_multiplier=multiplier):
+            return (adaptive.update_noise_multiplier if adaptive else multiplier) ** 2
+        case BandedNoise() as banded:
+            return banded.deviation**2
+
+
+def _estimate(
+    seen: NDArray[np.float64], directions: NDArray[np.float64], plan: ClientPlan, joined: int, over: str
+) -> list[Finding]:
+    """By the cosines of those who were there."""
+    if len(directions) < 2:
+        return []
+    observed, dimension, claimed = cosines(seen, directions), len(seen), plan.epsilon(joined)
+    found = epsilon_from_cosines(observed, dimension=dimension, delta=plan.delta, fit_deviation=False)
+    chance = dimension**-0.5
+    mean = float(observed.mean())
+    low, high = (
+        epsilon_between(Gaussian(max(0.0, mean + sign * SPREADS * chance / math.sqrt(len(observed))), chance), Gaussian(0.0, chance), plan.delta)
+        for sign in (-1, 1)
+    )
+    return [
+        Finding(
+            "canary clients",
+            f"{len(observed)} {over}: their cosines with the release",
+            "warns" if low > claimed else "holds",
+            f"an estimate, between {low:.2f} and {high:.2f}; it cannot see noise that clients share",
+            unit="epsilon",
+            claimed=claimed,
+            found=found,
+        )
+    ]
+
+
+def _too_few(count: int, plan: ClientPlan) -> Finding:
+    return Finding(
+        "canary clients",
+        "guesses who was there",
+        "shown",
+        f"not made: sums hold {count} clients whose noise is counted on, and guesses need {FEWEST}"
+        if plan.by_clients
+        else f"not made: the model leaves memory for {count} canaries",
+    )
