@@ -79,7 +79,9 @@ def client_bounds(auditor: Auditor) -> list[Finding]:
 
 def _share_of_bound(values: NDArray[np.int64], pipeline: ClientLevelPipeline) -> float:
     """The norm over the bound that the accounting rests on, the larger of both norms where there are two."""
-    squared, absolute = sum(int(v) ** 2 for v in values.tolist()), sum(abs(int(v)) for v in values.tolist())
+    squares, absolute = values * values, int(np.abs(values).sum())
+    # In two halves: whole squares, of up to 2^62 each, would overflow when added.
+    squared = (int((squares >> 32).sum()) << 32) + int((squares & 0xFFFFFFFF).sum())
     if isinstance(pipeline, ClippedPipeline):
         return math.sqrt(squared) / pipeline.lattice.scale
     release = pipeline.plan.release

@@ -7,13 +7,13 @@ spreads too much to accuse.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leptonic.pipeline import ClientLevelPipeline
+from leptonic.pipeline import Contribution
 from leptonic.privacy.canary_audit import Gaussian, cosines, epsilon_between, epsilon_from_cosines
 from leptonic.privacy.client_level import ClientPlan
 from leptonic.privacy.correlated_noise import BandedNoise
@@ -49,7 +49,8 @@ def client_canaries(
 ) -> list[Finding]:
     """Let canaries join rounds, guess, and estimate."""
     plan = plan_of(auditor)
-    size, clients = auditor.trainer.layout.size, plan.honest if plan.by_clients else effort.canaries
+    size, alone = auditor.trainer.layout.size, plan.honest == 1
+    clients = plan.honest if plan.by_clients and not alone else effort.canaries
     count = min(clients, MOST_ENTRIES // size)
     if count < FEWEST:
         return [_too_few(count, plan)]
@@ -58,44 +59,74 @@ def client_canaries(
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     # Coins of the audit are from the operating system, as the noise: nobody can choose them to please.
     present = stream.uniform(count) < 0.5
-    seen, joined = _rounds(auditor, directions * present[:, None], effort.seconds, progress)
-    scores = disentangled(directions, seen, usual=joined / 2, spread=joined**2 / 4, noise=_noise(plan) * joined)
+    updates = directions * present[:, None]
+    rounds = _Rounds(auditor, effort.seconds, progress)
+    if alone:
+        scores, joined = rounds.each(updates, directions)
+    else:
+        seen, joined = rounds.sum(updates)
+        scores = disentangled(directions, seen, usual=joined / 2, spread=joined**2 / 4, noise=_noise(plan) * joined)
     delta = delta_of(plan.delta)
     claimed = plan.composition(joined).epsilon(delta, accountant="rdp")
     over = f"canary clients over {joined} joined rounds"
-    return [
-        guess_finding(scores, present, epsilon=claimed, delta=delta, what=over),
-        *_estimate(seen, directions[present], plan, joined, over),
-    ]
+    guessed = guess_finding(scores, present, epsilon=claimed, delta=delta, what=over)
+    return [guessed] if alone else [guessed, *_estimate(seen, directions[present], plan, joined, over)]
 
 
-def _rounds(
-    auditor: Auditor, updates: NDArray[np.float64], seconds: float, progress: Callable[[str], None]
-) -> tuple[NDArray[np.float64], int]:
-    """The sum of what rounds release of these updates, in clips, and in how many of them clients have joined.
+class _Rounds:
+    """The rounds that canaries join: as many as a client may join, or as time allows."""
 
-    updates: (m, d), of norm 1 or 0: who is absent sends zeros.
-    """
-    plan, messages, releases = plan_of(auditor), ClientMessages(auditor), Releases(auditor)
-    pipeline = auditor.trainer.pipeline
-    assert isinstance(pipeline, ClientLevelPipeline)
-    band = plan.mechanism.band if isinstance(plan.mechanism, BandedNoise) else 1
-    seen, joined, begun = np.zeros(updates.shape[1]), 0, time.monotonic()
-    last = auditor.experiment.training.rounds
-    while joined < plan.participations and releases.next_round <= last:
-        if joined and time.monotonic() - begun > seconds:
-            break
-        number, clip_norm, total = releases.next_round, releases.clip_norm, pipeline.zero()
-        for client, update in enumerate(updates):
-            total.add(
-                messages(update * clip_norm, client, run=releases.run, round_number=number, clip_norm=clip_norm)
-            )
-        seen += releases(total) * plan.denominator / clip_norm
-        joined += 1
-        progress(f"canary clients: joined round {joined} of {plan.participations}")
-        for _ in range(min(band - 1, last - number)):
-            releases(pipeline.zero())
-    return seen, joined
+    def __init__(self, auditor: Auditor, seconds: float, progress: Callable[[str], None]) -> None:
+        self._plan, self._seconds, self._progress = plan_of(auditor), seconds, progress
+        self._messages, self._releases = ClientMessages(auditor), Releases(auditor)
+        self._last = auditor.experiment.training.rounds
+
+    def sum(self, updates: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+        """What is released of these updates' sums, over all rounds, in clips; and in how many clients have joined.
+
+        updates: (m, d), of norm 1 or 0: who is absent sends zeros.
+        """
+        seen, joined = np.zeros(updates.shape[1]), 0
+        for joined in self._joined():
+            total = self._releases.pipeline.zero()
+            unit = self._plan.denominator / self._releases.clip_norm
+            for client, update in enumerate(updates):
+                total.add(self._message(update, client))
+            seen += self._releases(total) * unit
+        return seen, joined
+
+    def each(self, updates: NDArray[np.float64], directions: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+        """How far each client's own messages go its way, (m,), where a server sees them one by one."""
+        along, joined = np.zeros(len(updates)), 0
+        for joined in self._joined():
+            encoding = self._releases.pipeline.at(self._releases.occasion)
+            for client, update in enumerate(updates):
+                sent = encoding.decode(self._message(update, client)).vectors["model"]
+                along[client] += float(sent.astype(np.float64) @ directions[client])
+            self._releases(self._releases.pipeline.zero())
+        return along, joined
+
+    def _message(self, update: NDArray[np.float64], client: int) -> Contribution:
+        releases = self._releases
+        return self._messages(
+            update * releases.clip_norm,
+            client,
+            run=releases.run,
+            round_number=releases.next_round,
+            clip_norm=releases.clip_norm,
+        )
+
+    def _joined(self) -> Iterator[int]:
+        """Counts the rounds that clients join; between them pass as many as the noise asks for."""
+        plan, releases, begun = self._plan, self._releases, time.monotonic()
+        band = plan.mechanism.band if isinstance(plan.mechanism, BandedNoise) else 1
+        for joined in range(1, plan.participations + 1):
+            if releases.next_round > self._last or (joined > 1 and time.monotonic() - begun > self._seconds):
+                return
+            yield joined
+            self._progress(f"canary clients: joined round {joined} of {plan.participations}")
+            for _ in range(min(band - 1, self._last - releases.next_round + 1)):
+                releases(releases.pipeline.zero())
 
 
 def _noise(plan: ClientPlan) -> float:
@@ -119,9 +150,10 @@ def _estimate(
     found = epsilon_from_cosines(observed, dimension=dimension, delta=plan.delta, fit_deviation=False)
     chance = dimension**-0.5
     mean = float(observed.mean())
+    error = SPREADS * chance / math.sqrt(len(observed))
     low, high = (
-        epsilon_between(Gaussian(max(0.0, mean + sign * SPREADS * chance / math.sqrt(len(observed))), chance), Gaussian(0.0, chance), plan.delta)
-        for sign in (-1, 1)
+        epsilon_between(Gaussian(max(0.0, mean + off), chance), Gaussian(0.0, chance), plan.delta)
+        for off in (-error, error)
     )
     return [
         Finding(

@@ -67,7 +67,9 @@ class Releases:
     """What a run's rounds release, one after another, of sums of messages: with the server's noise, if it adds any."""
 
     def __init__(self, auditor: Auditor) -> None:
-        self.pipeline = auditor.trainer.pipeline
+        pipeline = auditor.trainer.pipeline
+        assert isinstance(pipeline, ClientLevelPipeline)
+        self.pipeline: ClientLevelPipeline = pipeline
         self.run = secrets.token_hex(8)
         self._noise = auditor.subject.server_noise(auditor.experiment, self.pipeline, seeded=False)
         self._state: State = self._noise.first() if self._noise else {}
@@ -76,18 +78,22 @@ class Releases:
     @property
     def clip_norm(self) -> float:
         """Of the next round."""
-        plan = self.pipeline.plan  # type: ignore[attr-defined]
-        return float(self._state["clip"][0]) if "clip" in self._state else plan.clip_norm
+        return float(self._state["clip"][0]) if "clip" in self._state else self.pipeline.plan.clip_norm
 
     @property
     def next_round(self) -> int:
         """Its number."""
         return self._number + 1
 
+    @property
+    def occasion(self) -> Occasion:
+        """The next round."""
+        return Occasion(self.run, self.next_round, self.clip_norm)
+
     def __call__(self, total: Contribution) -> NDArray[np.float64]:
         """Release a sum of messages of the next round. Returns (d,), the mean."""
+        occasion = self.occasion
         self._number += 1
-        occasion = Occasion(self.run, self._number, self.clip_norm)
         if self._noise is None:
             encoding = self.pipeline.at(occasion)
         else:

@@ -17,6 +17,7 @@ from leptonic import parameters
 from leptonic.experiment import ExamplePrivacy
 from leptonic_client.data import LocalData
 from leptonic_client.training import LocalTrainer, LocalWork
+from leptonic_simulations.audit.client_messages import ClientMessages, Releases
 from leptonic_simulations.audit.example_steps import ExampleSteps
 from leptonic_simulations.audit.findings import Finding
 from leptonic_simulations.audit.inversion import invert, linear_entry
@@ -85,10 +86,7 @@ def demonstration(auditor: Auditor, *, steps: int, progress: Callable[[str], Non
         sights[f"sum of {summed} updates, as secure aggregation opens it"] = lambda one: np.sum(
             [bare(clients[(one + other) % len(clients)]) for other in range(summed)], axis=0
         )
-    if isinstance(auditor.experiment.privacy, ExamplePrivacy):
-        noised, run = ExampleSteps(auditor), secrets.token_hex(8)
-        name = f"one update, clipped and noised (epsilon {auditor.experiment.privacy.epsilon:g})"
-        sights[name] = lambda one: noised.noised(clients[one], one, 1, run)
+    sights |= _protected(auditor, bare, clients, summed)
     views = []
     for name, sight in sights.items():
         progress(f"gradient inversion: {name}")
@@ -96,6 +94,29 @@ def demonstration(auditor: Auditor, *, steps: int, progress: Callable[[str], Non
     linear = linear_entry(bare.trainer.model, shape) is not None
     attack = "division of the first layer's gradients" if linear else f"{steps} steps towards an equal gradient"
     return Shown(originals, bounds, tuple(views), attack)
+
+
+def _protected(auditor: Auditor, bare: "_Bare", clients: list[LocalData], summed: int) -> dict[str, Seen]:
+    """What is seen under the experiment's own privacy."""
+    privacy = auditor.experiment.privacy
+    if privacy is None:
+        return {}
+    if isinstance(privacy, ExamplePrivacy):
+        noised, run = ExampleSteps(auditor), secrets.token_hex(8)
+        name = f"one update, its example clipped and noised (epsilon {privacy.epsilon:g})"
+        return {name: lambda one: noised.noised(clients[one], one, 1, run)}
+    messages, together = ClientMessages(auditor), 1 if privacy.mechanism == "local" else summed
+
+    def released(one: int) -> NDArray[np.float64]:
+        releases = Releases(auditor)
+        total = releases.pipeline.zero()
+        for other in range(together):
+            update = bare(clients[(one + other) % len(clients)])
+            total.add(messages(update, other, run=releases.run))
+        return releases(total)
+
+    what = "one update" if together == 1 else f"sum of {together} updates"
+    return {f"{what}, each clipped and {'all noised' if together > 1 else 'noised'} (epsilon {privacy.epsilon:g})": released}
 
 
 class _Bare:

@@ -26,8 +26,13 @@ def delta_of(delta: float) -> float:
 
 
 def guesses_of(canaries: int) -> int:
-    """How many of so many canaries are guessed: the quarter with the most and the least score, in equal parts."""
-    return 2 * (canaries // 8)
+    """How many of so many canaries are guessed, those with the most and the least score in equal parts.
+
+    The more, the larger an epsilon can be refuted, and the harder are the last ones to guess.
+    """
+    if canaries < 100:
+        return canaries // 2 * 2
+    return canaries // 4 * 2 if canaries < 1000 else canaries // 8 * 2
 
 
 def disentangled(
