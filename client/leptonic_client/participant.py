@@ -3,18 +3,20 @@
 The same object answers in a node and in a simulation; what differs (transport, signature, cache) is around it.
 """
 
-import hashlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
 from leptonic import randomness
 from leptonic.errors import DecodeError, LeptonicError, PrivacyError, ProtocolError, VersionMismatch
 from leptonic.experiment import ExamplePrivacy
-from leptonic.pipeline import encode_scalars
+from leptonic.pipeline import ClientLevelPipeline, ClippedPipeline, NoisedPipeline, Occasion, encode_scalars
 from leptonic.privacy.accounting import ExamplePlan, epsilon_spent, plan
+from leptonic.privacy.client_level import ClientPlan
 from leptonic.update import LocalUpdate
 from leptonic.wire import Payload, Reply, Request
 from leptonic_client.data import LocalData
@@ -35,11 +37,17 @@ class Answer:
     epsilon: float | None = None
 
 
+class _Reserved(TypedDict, total=False):
+    epsilon: float
+    protection: Protection
+
+
 class Participant:
     """Trains and evaluates for one roster index.
 
     public_size: declared number of examples, under privacy; None takes the number it holds as public.
     seeded_noise: privacy noise from the experiment's seed, which protects nobody; simulations only.
+    seen: how this client's owner sees a plan of client-level privacy.
     """
 
     def __init__(
@@ -51,11 +59,12 @@ class Participant:
         *,
         public_size: int | None = None,
         seeded_noise: bool = False,
+        seen: Callable[[ClientPlan], ClientPlan] = lambda plan: plan,
     ) -> None:
         self.trainer, self.data, self.index, self.home = trainer, data, index, home
         self.seeded_noise = seeded_noise
-        experiment = trainer.experiment
-        self.plan: ExamplePlan | None = None
+        experiment, pipeline = trainer.experiment, trainer.pipeline
+        self.plan: ExamplePlan | ClientPlan | None = None
         if isinstance(experiment.privacy, ExamplePrivacy):
             # A repeated round gets the same bytes or never left the process: rounds bound the releases.
             self.plan = plan(
@@ -64,6 +73,8 @@ class Participant:
                 public_size=len(data) if public_size is None else public_size,
                 releases=experiment.training.rounds,
             )
+        elif isinstance(pipeline, ClientLevelPipeline):
+            self.plan = seen(pipeline.plan)
 
     def answer(self, request: Request, content: bytes | memoryview) -> Answer:
         """Do what ``request`` asks. Raises the named error of whatever is wrong."""
@@ -76,8 +87,9 @@ class Participant:
     def prepare(self, request: Request, content: bytes | memoryview) -> LocalWork:
         """The training that a request asks for; under privacy its release is reserved from here on."""
         self._check(request, content)
-        algorithm = self.trainer.algorithm
-        model, *rest = np.frombuffer(content, dtype="<f4").reshape(-1, self.trainer.layout.size)
+        algorithm, size = self.trainer.algorithm, self.trainer.layout.size
+        vectors = memoryview(content)[: 4 * size * (1 + len(algorithm.broadcast))]
+        model, *rest = np.frombuffer(vectors, dtype="<f4").reshape(-1, size)
         return LocalWork(
             client=self.index,
             round_number=request.round,
@@ -85,18 +97,20 @@ class Participant:
             start=model,
             sent=dict(zip(algorithm.broadcast, rest, strict=True)),
             state=self.home.load_state(request.run, self.index, request.counted) if algorithm.stateful else {},
-            protection=self._protect(request),
+            clip_norm=self._clip_norm(memoryview(content)[len(vectors) :]),
+            **self._reserve(request),
         )
 
     def contribute(self, request: Request, work: LocalWork, update: LocalUpdate) -> Answer:
         """Encode the outcome of the work, and keep the algorithm's state."""
-        encoded = self.trainer.pipeline.encode(update).to_bytes()
-        return self.settle(request, work, update, encoded)
+        pipeline = self.trainer.pipeline.at(Occasion(request.run, request.round, work.clip_norm))
+        stream = self._stream("noise", request.round) if isinstance(pipeline, NoisedPipeline) else None
+        return self.settle(request, work, update, pipeline.encode(update, stream).to_bytes())
 
     def settle(self, request: Request, work: LocalWork, update: LocalUpdate, encoded: bytes) -> Answer:
         """Keep the algorithm's state of an outcome that was encoded. encoded: what this client's reply brings."""
         self.home.save_state(request.run, self.index, request.round, update.state, request.counted)
-        return Answer(encoded, work.protection.epsilon if work.protection else None)
+        return Answer(encoded, work.epsilon)
 
     def _check(self, request: Request, content: bytes | memoryview) -> None:
         if request.experiment != self.trainer.experiment.hash:
@@ -110,26 +124,45 @@ class Participant:
             raise DecodeError(f"the request carries {len(content)} bytes, expected {expected}")
 
     def expected_length(self, request: Request) -> int:
-        """Bytes of the payload that such a request must carry: the model, and to train the broadcast vectors."""
-        vectors = 1 + len(self.trainer.algorithm.broadcast) if request.step == "train" else 1
-        return 4 * vectors * self.trainer.layout.size
+        """Bytes of the payload that such a request must carry: the model, and to train what else is broadcast."""
+        model = 4 * self.trainer.layout.size
+        if request.step != "train":
+            return model
+        return model * (1 + len(self.trainer.algorithm.broadcast)) + (8 if self._adapts else 0)
 
-    def _protect(self, request: Request) -> Protection | None:
+    @property
+    def _adapts(self) -> bool:
+        pipeline = self.trainer.pipeline
+        return isinstance(pipeline, ClippedPipeline) and pipeline.adapts
+
+    def _clip_norm(self, told: memoryview) -> float | None:
+        """The round's clip: as the server tells it where it adapts, else as the experiment says."""
+        privacy = self.trainer.experiment.privacy
+        if not self._adapts:
+            return privacy.clip_norm if privacy else None
+        (clip_norm,) = np.frombuffer(told, dtype="<f8").tolist()
+        if not (math.isfinite(clip_norm) and clip_norm > 0):
+            raise DecodeError(f"an update cannot be clipped to {clip_norm}")
+        return float(clip_norm)
+
+    def _reserve(self, request: Request) -> "_Reserved":
+        """Note that an update may leave; from here on it is spent."""
         if self.plan is None:
-            return None
+            return {}
+        if isinstance(self.plan, ClientPlan):
+            joined = self.home.reserve(request.run, self.index, request.round, self.plan.participations)
+            return {"epsilon": self.plan.epsilon(joined)}
         rounds = self.home.reserve(request.run, self.index, request.round, self.plan.releases)
-        return Protection(
+        protection = Protection(
             plan=self.plan,
-            epsilon=epsilon_spent(self.plan, rounds),
             noise=self._stream("noise", request.round),
             sampling=self._stream("sampling", request.round),
         )
+        return {"epsilon": epsilon_spent(self.plan, rounds), "protection": protection}
 
     def _stream(self, purpose: str, round_number: int) -> randomness.SecureStream:
-        if not self.seeded_noise:
-            return randomness.SecureStream()
-        seed = randomness.derive(self.trainer.experiment.seed, purpose, self.index, round_number)
-        return randomness.SecureStream(hashlib.sha256(seed.to_bytes(8, "little")).digest())
+        seed = self.trainer.experiment.seed
+        return randomness.noise_stream(seed, purpose, self.index, round_number, seeded=self.seeded_noise)
 
     def _evaluate(self, content: bytes | memoryview) -> Answer:
         if self.trainer.experiment.evaluation.holdout == 0:

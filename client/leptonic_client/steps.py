@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn, optim
 
 from leptonic.algorithms import Correction
-from leptonic.errors import ExperimentError, RunError
+from leptonic.errors import ExperimentError
 from leptonic.experiment import Training
 from leptonic.parameters import Layout
 from leptonic.tasks import Task
 from leptonic.tasks.evaluation import totalled
 from leptonic_client.data import LocalData
 
-__all__ = ["Corrector", "Precision", "diverged", "optimizer_for", "plain_steps", "trainable"]
+__all__ = ["Corrector", "Precision", "optimizer_for", "plain_steps", "trainable"]
 
 
 MEASURED = 2**18
@@ -109,7 +109,6 @@ def plain_steps(
     """Train without privacy on the batches that ``order`` names.
 
     Returns the number of steps, and the metric sums over the examples as they were visited.
-    Raises RunError if the loss was not finite.
     """
     precision = Precision(training.precision, device)
     scaler = precision.scaler()
@@ -135,8 +134,6 @@ def plain_steps(
         steps += scaler.get_scale() >= scale  # a step that overflowed was skipped
         examples += len(chosen)
     totals = seen.sums()
-    if not torch.isfinite(totals).all():
-        raise diverged()
     sums = dict(zip(task.metric_names, totals.tolist(), strict=True))
     return steps, {**sums, "examples": float(examples)}
 
@@ -164,8 +161,3 @@ class Seen:
             self._sums += totalled(measures)
             self._outputs, self._labels = [], []
         return self._sums
-
-
-def diverged() -> RunError:
-    """What a client tells whose loss is not finite."""
-    return RunError("local training diverged (the loss is not finite): lower training.learning_rate or clip gradients")

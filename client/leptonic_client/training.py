@@ -5,6 +5,7 @@ data, the received vectors and the client's state, and the outcome is returned, 
 node's single client or all clients of a simulation.
 """
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from leptonic import models, parameters, randomness
 from leptonic.algorithms import Trained, Work, algorithm_for
 from leptonic.data.catalogue import spec_of
 from leptonic.device import torch_device
-from leptonic.errors import DataError
+from leptonic.errors import DataError, RunError
 from leptonic.experiment import Experiment
-from leptonic.pipeline import pipeline_for, reference_examples
+from leptonic.pipeline import ClientLevelPipeline, pipeline_for, reference_examples
 from leptonic.privacy.accounting import ExamplePlan
 from leptonic.schedule import learning_rate
 from leptonic.tasks import task_for
@@ -32,13 +33,9 @@ __all__ = ["LocalTrainer", "LocalWork", "Protection"]
 
 @dataclass(frozen=True)
 class Protection:
-    """Example-level privacy of one round: the client's plan and the streams that protect it.
-
-    epsilon: spent in this run, this round included.
-    """
+    """Example-level privacy of one round: the client's plan and the streams that protect it."""
 
     plan: ExamplePlan
-    epsilon: float
     noise: randomness.SecureStream
     sampling: randomness.SecureStream
 
@@ -48,7 +45,8 @@ class LocalWork:
     """One client's training in one round, ready to be done.
 
     start: the global model, (d,). sent: the algorithm's broadcast vectors. state: what this client kept.
-    round_number: from 1. protection: None without privacy.
+    round_number: from 1. protection: of single examples, None without. clip_norm: of the round, where it is told
+    with the model. epsilon: spent in this run under privacy, this round included.
     """
 
     client: int
@@ -58,6 +56,8 @@ class LocalWork:
     sent: Mapping[str, Vector]
     state: Mapping[str, Vector]
     protection: Protection | None = None
+    clip_norm: float | None = None
+    epsilon: float | None = None
 
 
 class LocalTrainer:
@@ -94,7 +94,14 @@ class LocalTrainer:
         return learning_rate(self.experiment.training, work.round_number - 1)
 
     def update_of(self, work: LocalWork, delta: Vector, *, steps: int, metrics: Mapping[str, float]) -> LocalUpdate:
-        """What the algorithm makes of a model that training moved by ``delta`` (d,) in so many steps."""
+        """What the algorithm makes of a model that training moved by ``delta`` (d,) in so many steps.
+
+        Raises RunError if the training diverged, unless that would tell something that privacy hides.
+        """
+        if not all(map(math.isfinite, metrics.values())) and not isinstance(self.pipeline, ClientLevelPipeline):
+            raise RunError(
+                "local training diverged (the loss is not finite): lower training.learning_rate or clip gradients"
+            )
         plan = work.protection.plan if work.protection else None
         examples = float(len(work.data) if plan is None else plan.public_size)
         trained = Trained(

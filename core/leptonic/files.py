@@ -33,14 +33,16 @@ def make_folder(path: Path) -> None:
         _bring_to_disk(path.parent)
 
 
-def overwrite(path: Path, content: bytes) -> None:
-    """Write ``content`` where the file lies; after a crash it may hold anything.
+def overwrite(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write ``content`` where the file lies; after a crash it may hold anything. private: readable by its owner alone.
 
     For files that something else names, with their hash, once they are whole: a small file is written in a fraction of
     the time that it takes to claim a new one and free the old.
     """
     new = not path.exists()
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as stream:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600 if private else 0o644), "wb") as stream:
+        if private:
+            os.fchmod(stream.fileno(), 0o600)
         stream.write(content)
         stream.truncate()
         os.fsync(stream.fileno())

@@ -129,3 +129,10 @@ class SecureStream:
         radius = np.sqrt(-2.0 * np.log(self.uniform(half)))
         angle = (2.0 * np.pi) * self.uniform(half)
         return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
+
+
+def noise_stream(seed: int, *path: Name, seeded: bool) -> SecureStream:
+    """A stream for noise that protects somebody; ``seeded`` by the experiment, it protects nobody, and repeats."""
+    if not seeded:
+        return SecureStream()
+    return SecureStream(hashlib.sha256(derive(seed, *path).to_bytes(8, "little")).digest())

@@ -1,5 +1,6 @@
 """Who takes part in a round: the roster's members, who of them is reachable, and the seeded draw."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Protocol
 
@@ -35,6 +36,8 @@ def choose(experiment: Experiment, round_number: int, online: Mapping[int, int],
     round before; they are asked again only if there are not enough others.
     """
     federation = experiment.federation
+    if experiment.privacy is not None and experiment.privacy.unit == "client":
+        return _in_turn(experiment, round_number, online, failed)
     draw = randomness.generator(experiment.seed, "cohort", round_number)
     drawn = _draw(draw, range(federation.clients), federation.invited)
     chosen = [client for client in drawn if client in online and client not in failed]
@@ -44,6 +47,23 @@ def choose(experiment: Experiment, round_number: int, online: Mapping[int, int],
     if len(chosen) < federation.wanted:
         chosen += _draw(draw, sorted(failed & online.keys()), federation.invited - len(chosen))
     return chosen
+
+
+def _in_turn(experiment: Experiment, round_number: int, online: Mapping[int, int], failed: Set[int]) -> list[int]:
+    """The clients whose turn it is: in an order drawn from the seed, again and again.
+
+    So nobody joins more rounds, or sooner again, than its noise was calibrated for; who is away is not replaced.
+    """
+    clients, invited = experiment.federation.clients, experiment.federation.invited
+    draw = randomness.generator(experiment.seed, "turns")
+    step = int(draw.integers(clients))
+    while math.gcd(step, clients) != 1:
+        step = (step + 1) % clients
+    first = int(draw.integers(clients)) + (round_number - 1) * invited
+    turn = [(first + place) * step % clients for place in range(invited)]
+    present = [client for client in turn if client in online]
+    willing = [client for client in present if client not in failed]
+    return willing if len(willing) >= experiment.needed else present
 
 
 def _draw(draw: np.random.Generator, candidates: Sequence[int], count: int) -> list[int]:

@@ -18,10 +18,11 @@ from leptonic.algorithms import algorithm_for
 from leptonic.errors import RunError
 from leptonic.experiment import Experiment
 from leptonic.integers import add, from_fixed
-from leptonic.pipeline import decode_scalars, pipeline_for
+from leptonic.pipeline import Occasion, Pipeline, decode_scalars, pipeline_for
 from leptonic.schedule import learning_rate
 from leptonic.update import Mean
 from leptonic_server.accumulator import Accumulator, accumulator_for
+from leptonic_server.central_noise import NoisedRound, central_noise
 from leptonic_server.clock import Clock, RealClock
 from leptonic_server.cohort import Members, choose
 from leptonic_server.evaluation import Evaluator
@@ -65,6 +66,7 @@ class Surroundings(TypedDict):
     deadline: NotRequired[float | None]
     patience: NotRequired[float | None]
     clock: NotRequired[Clock | None]
+    seeded_noise: NotRequired[bool]
 
 
 class Phases:
@@ -100,6 +102,7 @@ class Coordinator:
     deadline: seconds that a step waits, instead of the experiment's; a simulation without a scenario has none.
     patience: seconds that a round waits for members who were reachable before; with 0 it is enough that enough are.
     clock: of deadlines and patience, the machine's own unless given.
+    seeded_noise: the server's privacy noise from the experiment's seed, which protects nobody; simulations only.
     """
 
     def __init__(
@@ -114,20 +117,23 @@ class Coordinator:
         deadline: float | None = None,
         patience: float | None = None,
         clock: Clock | None = None,
+        seeded_noise: bool = False,
     ) -> None:
         if store.run is None:
             raise RunError(f"{store.folder}: begin the run before coordinating it")
-        self._experiment, self._store, self._members = experiment, store, members
+        self._experiment, self._run, self._store, self._members = experiment, store.run, store, members
         self._evaluator, self._listener = evaluator, listener
         self._algorithm = algorithm_for(experiment)
         self._optimizer = optimizer_for(experiment.server_optimizer)
         self._rule = rule_for(experiment.aggregation)
         self._pipeline = pipeline_for(experiment, evaluator.layout.size)
+        self._noise = central_noise(experiment, self._pipeline, seeded=seeded_noise)
+        self._noised: NoisedRound | None = None
         self._deadline = experiment.federation.deadline if deadline is None else deadline
         self._patience = min(PATIENCE if patience is None else patience, self._deadline)
         self._expected = experiment.federation.clients
         self._clock = clock or RealClock()
-        self._exchange = Exchange(grid, members, run=store.run, experiment=experiment.hash, clock=self._clock)
+        self._exchange = Exchange(grid, members, run=self._run, experiment=experiment.hash, clock=self._clock)
 
     def run(self) -> None:
         """Continue from the last committed round to the last round of the experiment."""
@@ -163,7 +169,7 @@ class Coordinator:
         with phases("plan"):
             cohort = choose(self._experiment, number, self._wait_for_members(), failed)
             content = state.broadcast(self._algorithm)
-            total = accumulator_for(self._pipeline, self._rule)
+            total = accumulator_for(self._encoding(number, state), self._rule)
         self._listener.round_begins(number, attempt, len(cohort))
         with phases("collect"):
             asked = self._exchange.ask(
@@ -186,6 +192,14 @@ class Coordinator:
         with phases("aggregate"):
             return asked, total.result()
 
+    def _encoding(self, number: int, state: RoundState) -> Pipeline:
+        """The round's encoding, with the server's noise where the server adds any."""
+        if self._noise is None:
+            privacy = self._experiment.privacy
+            return self._pipeline.at(Occasion(self._run, number, privacy.clip_norm if privacy else None))
+        self._noised = self._noise.begin(number, state.privacy)
+        return self._noise.encoding(self._noised, Occasion(self._run, number, self._noised.clip_norm))
+
     def _take(self, total: Accumulator, client: int, buffer: bytes | memoryview, clients: int = 1) -> None:
         contribution = self._pipeline.from_bytes(buffer)
         self._pipeline.check(contribution, clients=clients)
@@ -197,7 +211,8 @@ class Coordinator:
         """Step the model, evaluate it, commit the round."""
         with phases("aggregate"):
             clients = self._experiment.federation.clients
-            after = state.step(mean, self._algorithm, self._optimizer, clients=clients)
+            privacy = self._noised.after if self._noised else None
+            after = state.step(mean, self._algorithm, self._optimizer, clients=clients, privacy=privacy)
         with phases("evaluate"):
             evaluated = self._evaluate(number, attempt, after, asked.counted)
         train = {name.removeprefix("train_"): value for name, value in mean.sums.items() if name.startswith("train_")}
@@ -214,8 +229,8 @@ class Coordinator:
             metrics=evaluated.server,
             client_metrics=evaluated.clients,
             train=self._evaluator.summary(train),
-            clamped=round(mean.sums["clamped"]),
-            capped=round(mean.sums["capped"]),
+            clamped=round(mean.sums.get("clamped", 0)),
+            capped=round(mean.sums.get("capped", 0)),
             epsilon=max((r.epsilon for r in asked.records.values() if r.epsilon is not None), default=None),
             finished=now(),
             virtual_seconds=self._clock.virtual_seconds(),
@@ -284,7 +299,8 @@ class Coordinator:
             finished=now(),
             virtual_seconds=self._clock.virtual_seconds(),
         )
-        self._commit(record, RoundState.first(model, self._algorithm, self._optimizer), [])
+        privacy = self._noise.first() if self._noise else None
+        self._commit(record, RoundState.first(model, self._algorithm, self._optimizer, privacy), [])
 
     def _restored(self) -> RoundState:
         """The state of the last committed round."""

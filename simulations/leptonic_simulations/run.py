@@ -73,6 +73,7 @@ def _coordinator(
         deadline=None if time else math.inf,
         patience=0.0 if time else None,
         clock=time.clock if time else None,
+        seeded_noise=experiment.simulation.seeded_noise,
     )
     if not sums_securely(experiment):
         return Coordinator(experiment, **surroundings)

@@ -23,7 +23,8 @@ def sums_securely(experiment: Experiment) -> bool:
 def only_sums_count(experiment: Experiment) -> bool:
     """Whether every reply is wanted and nobody looks at a single one."""
     federation = experiment.federation
-    if sums_securely(experiment):
+    # Under client-level privacy each client has a stream, or a norm, of its own to be encoded with.
+    if sums_securely(experiment) or (experiment.privacy is not None and experiment.privacy.unit == "client"):
         return False
     # Within a scenario a reply may be lost or late by itself.
     together = federation.invited == federation.wanted and experiment.scenario is None

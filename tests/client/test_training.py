@@ -157,7 +157,7 @@ def private_bytes(trainer: LocalTrainer, data: LocalData, made: Experiment, keys
     assert made.privacy is not None
     planned = plan(made.privacy, made.training, public_size=len(data), releases=made.training.rounds)
     streams = (SecureStream(), SecureStream()) if keys is None else (SecureStream(keys[0]), SecureStream(keys[1]))
-    return encoded(trainer, data, protection=Protection(planned, 1.0, *streams))
+    return encoded(trainer, data, protection=Protection(planned, *streams))
 
 
 def test_private_training_is_as_random_as_its_streams_and_tells_nothing_but_the_update() -> None:

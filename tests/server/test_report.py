@@ -414,7 +414,7 @@ def test_nothing_to_report_before_the_first_model(tmp_path: Path) -> None:
 def test_hundreds_of_rounds_and_clients_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path, training={"rounds": 500}, federation={"clients": 500, "cohort": 20})
     # The test is about the page: committing 500 rounds to disk durably would take longer than the page.
-    monkeypatch.setattr("leptonic_server.store.overwrite", lambda path, content: None)
+    monkeypatch.setattr("leptonic_server.store.overwrite", lambda path, content, private: None)
     store._database.execute("PRAGMA synchronous = OFF")
     for number in range(501):
         cohort = [ClientRecord((number * 20 + i) % 500, "late" if i == number % 7 else "counted") for i in range(20)]

@@ -113,6 +113,12 @@ def _client_privacy_fits(experiment: "Experiment", privacy: "ClientPrivacy") -> 
             "privacy.mechanism = 'distributed': a single client's noise protects too little to be seen alone; add "
             "[secure_aggregation], or use mechanism = 'local'"
         )
+    secure = experiment.secure_aggregation
+    if privacy.mechanism in ("server", "correlated") and secure is not None and secure.retain != "nothing":
+        raise ValueError(
+            f"secure_aggregation.retain = '{secure.retain}' would keep sums without the noise that privacy.mechanism = "
+            f"'{privacy.mechanism}' adds to them: use retain = 'nothing'"
+        )
     if isinstance(privacy, CorrelatedPrivacy) and privacy.band > federation.clients // federation.invited:
         raise ValueError(
             f"privacy.band = {privacy.band}: with {federation.invited} of {federation.clients} clients a round, each "
@@ -182,7 +188,13 @@ def _liars_fit(experiment: "Experiment") -> None:
         raise ValueError(f"scenario.liars.clients: there is no client {beyond[0]}, of federation.clients = {clients}")
     if liars.count(clients) >= clients:
         raise ValueError(f"scenario.liars: all {clients} clients lie, so that nothing is left to learn; name fewer")
-    if liars.attack.name in ("a_little_is_enough", "inner_product") and experiment.algorithm.name not in (
+    knowing = liars.attack.name in ("a_little_is_enough", "inner_product")
+    if knowing and experiment.privacy is not None and experiment.privacy.unit == "client":
+        raise ValueError(
+            f"scenario.liars.attack.name = '{liars.attack.name}' reads the others' updates, which "
+            "privacy.unit = 'client' hides from everyone: use another attack"
+        )
+    if knowing and experiment.algorithm.name not in (
         "fedavg",
         "fedprox",
     ):

@@ -13,7 +13,7 @@ from leptonic.algorithms.fedavg import FederatedAveraging
 from leptonic.errors import InconsistentCohort
 from leptonic.experiment import SecureAggregation
 from leptonic.integers import Lattice
-from leptonic.pipeline import Pipeline
+from leptonic.pipeline import LatticePipeline
 from leptonic.secagg.bounds import bounds_of
 from leptonic.secagg.encoding import Name, Size
 from leptonic.secagg.messages import SessionSettings
@@ -85,7 +85,7 @@ class Terms:
             minimum=bounds.survivors,
         )
 
-    def pipeline(self, settings: SessionSettings) -> Pipeline:
+    def pipeline(self, settings: SessionSettings) -> LatticePipeline:
         """The encoding of a session's inputs.
 
         Raises InconsistentCohort where terms and settings do not fit, ExperimentError where they make no encoding.
@@ -93,7 +93,7 @@ class Terms:
         if settings.words < 1 or settings.sums != _OWN_SUMS + len(self.metrics) or self.weight_cap < 1:
             raise InconsistentCohort("the session's lengths are not those of its terms")
         (reach,) = _REAL.unpack(self.range)
-        return Pipeline(
+        return LatticePipeline(
             algorithm=FederatedAveraging(),
             lattice=Lattice(range=reach, clients=settings.invited, bits=settings.bits),
             size=settings.words,

@@ -34,12 +34,15 @@ class ClientPlan:
     """What protects each client of a run.
 
     mechanism: who adds which noise. release: what one joined round costs; of correlated noise, the whole run.
+    clip_norm: bound on an update; where it adapts, the first. denominator: public count m that sums are divided by.
     honest: clients in every sum whose noise its adversary does not know; 0 where the server adds it.
     participations: the most rounds that one client joins. minimum: fewest clients in a sum. assumed: colluders.
     """
 
     mechanism: DistributedMechanism | TrustedServer | BandedNoise
     release: Mechanism
+    clip_norm: float
+    denominator: float
     honest: int
     participations: int
     minimum: int
@@ -141,6 +144,8 @@ def client_plan(experiment: Experiment, size: int) -> ClientPlan:
     return ClientPlan(
         mechanism=mechanism,
         release=release,
+        clip_norm=privacy.clip_norm,
+        denominator=float(federation.wanted),
         honest=honest,
         participations=participations,
         minimum=experiment.needed,

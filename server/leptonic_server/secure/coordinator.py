@@ -95,7 +95,7 @@ class SecureCoordinator(Coordinator):
         except ProtocolError as error:
             return _uncounted(asked, error), None
         with phases("aggregate"):
-            return asked, mean_of(opened, self._pipeline, number)
+            return asked, mean_of(opened, self._encoding(number, state), number)
 
     def _interrupted(self, number: int, attempt: int, asked: Asked) -> Ending | None:
         """The end of a session whose sum was closed and not opened, in this life of the coordinator or the last.

@@ -9,10 +9,11 @@ from leptonic import models, parameters
 from leptonic.algorithms import algorithm_for
 from leptonic.data.catalogue import spec_of
 from leptonic.errors import DecodeError, InconsistentCohort, RunError
-from leptonic.pipeline import Contribution, pipeline_for
+from leptonic.pipeline import ClippedPipeline, Contribution, Occasion, pipeline_for
 from leptonic.secagg.long_digest import long_digest
 from leptonic.secagg.server.remainder import digest_of_sum
 from leptonic.secagg.terms import session_settings
+from leptonic_server.central_noise import central_noise
 from leptonic_server.optimizers import optimizer_for
 from leptonic_server.secure.retained import Retained, read_regular
 from leptonic_server.state import RoundState
@@ -37,7 +38,11 @@ class Replay:
         self._pipeline = pipeline_for(self._experiment, self._layout.size)
         self._algorithm = algorithm_for(self._experiment)
         self._optimizer = optimizer_for(self._experiment.server_optimizer)
-        self._first = RoundState.first(parameters.to_vector(model), self._algorithm, self._optimizer)
+        # The server's noise cannot be drawn again, and what it was added to is nobody's.
+        self._repeatable = not isinstance(self._pipeline, ClippedPipeline)
+        noise = central_noise(self._experiment, self._pipeline, seeded=False)
+        first = noise.first() if noise else None
+        self._first = RoundState.first(parameters.to_vector(model), self._algorithm, self._optimizer, first)
         self._retained = Retained(store.folder)
 
     def check_settings(self, chain: Chain) -> None:
@@ -54,7 +59,7 @@ class Replay:
         damaged, or missing though the experiment says that it is kept.
         """
         secure = self._experiment.secure_aggregation
-        keeps = secure is not None and secure.retain != "nothing"
+        keeps = self._repeatable and secure is not None and secure.retain != "nothing"
         state, rounds = self._first, {record.round: record.model_sha256 for record in self._store.rounds()}
         for link in chain.links:
             if long_digest(state.broadcast(self._algorithm)) != link.record.context.payload:
@@ -63,7 +68,10 @@ class Replay:
                 return 0
             total = self._sum(link)
             clients = self._experiment.federation.clients
-            state = state.step(self._pipeline.decode(total), self._algorithm, self._optimizer, clients=clients)
+            privacy = self._experiment.privacy
+            occasion = Occasion(self._store.run or "", link.number, privacy.clip_norm if privacy else None)
+            mean = self._pipeline.at(occasion).decode(total)
+            state = state.step(mean, self._algorithm, self._optimizer, clients=clients)
             if self._model_sha256(state) != rounds.get(link.number):
                 raise InconsistentCohort(f"round {link.number}: its model is not the step by its opened sum")
         self._check_last(state)

@@ -15,14 +15,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leptonic.errors import RunError
 from leptonic.experiment import Asynchronous, Experiment
-from leptonic.pipeline import Contribution
+from leptonic.pipeline import Contribution, LatticePipeline
 from leptonic.update import Mean, Vector
 from leptonic_server.clock import Clock
 from leptonic_server.cohort import Members
@@ -145,11 +145,13 @@ class AsynchronousCoordinator(Coordinator):
     def _ask(self, version: int, clients: list[int], total: Contribution) -> Asked:
         staleness = self._flights.version - version
         share = staleness_weight(staleness, self._settings.staleness_exponent)
+        # Client-level privacy, which encodes otherwise, is refused without rounds.
+        pipeline = cast(LatticePipeline, self._pipeline)
 
         def take(_: int, buffer: bytes | memoryview) -> None:
             contribution = self._pipeline.from_bytes(buffer)
             self._pipeline.check(contribution)
-            total.add(self._pipeline.discounted(contribution, share))
+            total.add(pipeline.discounted(contribution, share))
             self._seen.staleness.append(staleness)
 
         return self._exchange.ask(

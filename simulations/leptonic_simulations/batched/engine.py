@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from leptonic.errors import LeptonicError
+from leptonic.experiment import ExamplePrivacy
 from leptonic.update import LocalUpdate
 from leptonic.wire import Reply, Request
 from leptonic_client.participant import failure, success
@@ -45,7 +46,7 @@ class BatchedEngine:
         self._group = GroupTrainer(clients.trainer, clients.data.features, clients.data.labels)
         size, experiment = clients.trainer.layout.size, clients.experiment
         fit = GROUP_VALUES // size
-        if experiment.privacy is not None:
+        if isinstance(experiment.privacy, ExamplePrivacy):
             fit = min(fit, GRADIENT_VALUES // (size * experiment.training.batch_size))
         self._most = max(1, min(MOST_CLIENTS, fit))
 

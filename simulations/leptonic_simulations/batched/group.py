@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leptonic.algorithms import Correction
-from leptonic.errors import DataError, LeptonicError, PrivacyError
-from leptonic.experiment import Training
+from leptonic.errors import DataError, LeptonicError, PrivacyError, RunError
+from leptonic.experiment import ExamplePrivacy, Training
 from leptonic.tasks import DerivedTask
 from leptonic.update import LocalUpdate
 from leptonic_client.data import gathered, steps_of
-from leptonic_client.steps import diverged
 from leptonic_client.training import LocalTrainer, LocalWork
 from leptonic_simulations.batched.course import course
 from leptonic_simulations.batched.schedule import Schedule, schedule
@@ -57,7 +56,7 @@ class GroupTrainer:
         trainer = self._trainer
         trainer.model.train()
         corrections = [trainer.algorithm.correction(work.sent, work.state) for work in works]
-        if trainer.experiment.privacy is not None:
+        if isinstance(trainer.experiment.privacy, ExamplePrivacy):
             try:
                 self._check_private()
             except PrivacyError as error:
@@ -68,15 +67,14 @@ class GroupTrainer:
         train = self._in_span if self._layers and few else self._stacked
         deltas, sums = train(works, plan, corrections)
         visited = (plan.weights.numpy() > 0).sum(axis=(0, 2))
-        finite = np.isfinite(sums.sum(axis=0))
         names = trainer.task.metric_names
         outcomes: list[Outcome] = []
         for index, (work, delta) in enumerate(zip(works, deltas, strict=True)):
-            if not finite[index]:
-                outcomes.append(diverged())
-                continue
             metrics = dict(zip(names, sums[:, index].tolist(), strict=True)) | {"examples": float(visited[index])}
-            outcomes.append(trainer.update_of(work, delta, steps=plan.steps[index], metrics=metrics))
+            try:
+                outcomes.append(trainer.update_of(work, delta, steps=plan.steps[index], metrics=metrics))
+            except RunError as error:
+                outcomes.append(error)
         return outcomes
 
     def _private(self, works: Sequence[LocalWork], corrections: Sequence[Correction]) -> list[Outcome]:

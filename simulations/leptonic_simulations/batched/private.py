@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from leptonic.errors import PrivacyError
+from leptonic.experiment import ExamplePrivacy
 from leptonic.privacy.clipping import clipped_sums
 from leptonic.privacy.engine import PoissonSampler
 from leptonic.privacy.noise import noised
@@ -66,8 +67,8 @@ def private_steps(
 ) -> None:
     """Train the stack under example-level privacy. features, labels: the shared examples."""
     experiment, device = trainer.experiment, trainer.device
-    if experiment.privacy is None:
-        raise PrivacyError("private steps without [privacy]")
+    if not isinstance(experiment.privacy, ExamplePrivacy):
+        raise PrivacyError("private steps without privacy.unit = 'example'")
     clip_norm = experiment.privacy.clip_norm
     rows, drawn = plan.rows.to(device), (plan.weights > 0).sum(dim=2).tolist()
     for steps, clients in plan.phases():

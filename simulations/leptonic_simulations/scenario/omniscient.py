@@ -5,10 +5,12 @@ update is made, encoded as every update is, and sent by each of them.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 from leptonic.experiment import Attack
 from leptonic.integers import add, from_fixed
-from leptonic.pipeline import Contribution, Pipeline
+from leptonic.pipeline import Contribution, LatticePipeline
+from leptonic.privacy.accounting import ExamplePlan
 from leptonic.update import LocalUpdate
 from leptonic.wire import Reply, Request
 from leptonic_client.participant import Answer, success
@@ -22,7 +24,7 @@ __all__ = ["OmniscientEngine"]
 class Seen:
     """What is known of the honest updates of one attempt of a round. liars: how many were asked so far."""
 
-    def __init__(self, pipeline: Pipeline, numbers: tuple[int, int]) -> None:
+    def __init__(self, pipeline: LatticePipeline, numbers: tuple[int, int]) -> None:
         self._pipeline, self.numbers, self.liars = pipeline, numbers, 0
         self.moments = Moments(pipeline.lattice, pipeline.size)
         self._scalars = pipeline.zero().scalars
@@ -44,7 +46,8 @@ class OmniscientEngine:
 
     def __init__(self, engine: Engine, clients: SimulatedClients, attack: Attack) -> None:
         self._engine, self._clients, self._attack = engine, clients, attack
-        self._pipeline = clients.trainer.pipeline
+        # Client-level privacy, which encodes otherwise, is refused with liars who know the others' updates.
+        self._pipeline = cast(LatticePipeline, clients.trainer.pipeline)
         self._seen = Seen(self._pipeline, (0, 0))
 
     def answers(
@@ -79,7 +82,7 @@ class OmniscientEngine:
         vector, sums = lie_from(self._attack, honest, clients=honest.count + liars, liars=liars), self._seen.sums()
         for request in requests:
             liar = self._clients.client(request.client)
-            weight = float(len(liar.data) if liar.plan is None else liar.plan.public_size)
+            weight = float(liar.plan.public_size if isinstance(liar.plan, ExamplePlan) else len(liar.data))
             update = LocalUpdate({"model": vector}, weight=weight, sums=sums)
             answer = Answer(self._pipeline.encode(update).to_bytes())
             yield success(request, answer, seconds=0.0), answer.content

@@ -1,4 +1,4 @@
-"""The pipeline: means equal exact means within the lattice's step, in any order, bit for bit."""
+"""The plain encoding: means equal exact means within the lattice's step, in any order, bit for bit."""
 
 from itertools import permutations
 from random import Random
@@ -17,7 +17,7 @@ from leptonic.experiment_file import from_mapping
 from leptonic.integers import Lattice, to_fixed
 from leptonic.pipeline import (
     Contribution,
-    Pipeline,
+    LatticePipeline,
     decode_scalars,
     encode_scalars,
     pipeline_for,
@@ -39,8 +39,8 @@ def algorithm(name: str) -> Algorithm:
 
 def pipeline(
     *, clients: int = 9, cap: float | None = CAP, kind: str = "fedavg", sums: tuple[str, ...] = ()
-) -> Pipeline:
-    return Pipeline(
+) -> LatticePipeline:
+    return LatticePipeline(
         algorithm=algorithm(kind),
         lattice=Lattice(range=RANGE, clients=clients),
         size=SIZE,
@@ -53,14 +53,14 @@ def update(vector: Vector, weight: float = 1.0, **sums: float) -> LocalUpdate:
     return LocalUpdate(vectors={"model": vector}, weight=weight, sums=sums)
 
 
-def summed(pipe: Pipeline, contributions: list[Contribution]) -> Contribution:
+def summed(pipe: LatticePipeline, contributions: list[Contribution]) -> Contribution:
     total = pipe.zero()
     for contribution in contributions:
         total.add(contribution)
     return total
 
 
-def mean_of(pipe: Pipeline, updates: list[LocalUpdate]) -> Mean:
+def mean_of(pipe: LatticePipeline, updates: list[LocalUpdate]) -> Mean:
     return pipe.decode(summed(pipe, [pipe.encode(each) for each in updates]))
 
 
@@ -250,7 +250,7 @@ def test_bytes_round_trip(updates: list[tuple[Vector, int]]) -> None:
 
 
 def test_the_bytes_are_little_endian_words_then_scalars() -> None:
-    pipe = Pipeline(
+    pipe = LatticePipeline(
         algorithm=algorithm("fedavg"),
         lattice=Lattice(range=1.0, clients=2**31 - 1),
         size=2,
