@@ -33,7 +33,7 @@ def client_accounting(auditor: Auditor) -> list[Finding]:
     return [
         Finding(
             "accounting",
-            f"the planned noise keeps {plan.participations} joined rounds within the claim (Renyi orders)",
+            f"{plan.participations} joined rounds cost, by Renyi orders",
             "holds" if spent <= privacy.epsilon and plan.delta <= privacy.delta else "contradicted",
             unit="epsilon",
             claimed=privacy.epsilon,
@@ -60,17 +60,17 @@ def client_bounds(auditor: Auditor) -> list[Finding]:
     return [
         Finding(
             AUDIT,
-            f"a client's integers, aimed at each of {len(auditor.trainer.layout.names)} parameters, or not finite",
+            f"one client, aimed at each of {len(auditor.trainer.layout.names)} parameters, moves a sum by",
             "holds" if most <= 1 else "contradicted",
             f"most: {worst}",
-            unit="of the norm accounted for",
+            unit="clips",
             claimed=1.0,
             found=most,
             level=0.0,
         ),
         Finding(
             AUDIT,
-            "what a message says beside its words is the same for all updates",
+            "what a message says beside its words is the same",
             "holds" if len(sums) == 1 else "contradicted",
             level=0.0,
         ),

@@ -87,7 +87,8 @@ class _Rounds:
         updates: (m, d), of norm 1 or 0: who is absent sends zeros.
         """
         seen, joined = np.zeros(updates.shape[1]), 0
-        for joined in self._joined():
+        for _ in self._rounds():
+            joined += 1
             total = self._releases.pipeline.zero()
             unit = self._plan.denominator / self._releases.clip_norm
             for client, update in enumerate(updates):
@@ -98,7 +99,8 @@ class _Rounds:
     def each(self, updates: NDArray[np.float64], directions: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
         """How far each client's own messages go its way, (m,), where a server sees them one by one."""
         along, joined = np.zeros(len(updates)), 0
-        for joined in self._joined():
+        for _ in self._rounds():
+            joined += 1
             encoding = self._releases.pipeline.at(self._releases.occasion)
             for client, update in enumerate(updates):
                 sent = encoding.decode(self._message(update, client)).vectors["model"]
@@ -116,8 +118,8 @@ class _Rounds:
             clip_norm=releases.clip_norm,
         )
 
-    def _joined(self) -> Iterator[int]:
-        """Counts the rounds that clients join; between them pass as many as the noise asks for."""
+    def _rounds(self) -> Iterator[int]:
+        """Numbers the rounds that clients join; between them pass as many as the noise asks for."""
         plan, releases, begun = self._plan, self._releases, time.monotonic()
         band = plan.mechanism.band if isinstance(plan.mechanism, BandedNoise) else 1
         for joined in range(1, plan.participations + 1):
@@ -158,7 +160,7 @@ def _estimate(
     return [
         Finding(
             "canary clients",
-            f"{len(observed)} {over}: their cosines with the release",
+            f"{len(observed)} {over}, by cosines",
             "warns" if low > claimed else "holds",
             f"an estimate, between {low:.2f} and {high:.2f}; it cannot see noise that clients share",
             unit="epsilon",

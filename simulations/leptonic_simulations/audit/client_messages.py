@@ -112,4 +112,8 @@ def signed(contribution: Contribution, pipeline: ClientLevelPipeline) -> NDArray
     mechanism = pipeline.plan.mechanism
     assert isinstance(mechanism, DistributedMechanism)
     half = 2 ** (mechanism.bits - 1)
-    return ((contribution.words.astype(np.int64) + half) & (2 * half - 1)) - half
+    words: NDArray[np.int64] = contribution.words.astype(np.int64)
+    words += half
+    words &= 2 * half - 1
+    words -= half
+    return words

@@ -1,4 +1,4 @@
-"""``leptonic audit``: does the code keep the privacy that an experiment claims?"""
+"""``leptonic audit``: tries to refute the privacy that an experiment claims."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,10 +22,14 @@ def audit(
         Path, typer.Argument(metavar="RUN|FILE", help="A run's folder, or an experiment file.", show_default=False)
     ],
     set_: SetOption = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer canaries and attack steps: seconds to a minute.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer canaries and attack steps: seconds to a minute.")
+    ] = False,
     export: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Copy the run's model there, if nothing is contradicted.", show_default=False),
+        typer.Option(
+            metavar="PATH", help="Copy the run's model there, if nothing is contradicted.", show_default=False
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -37,9 +41,9 @@ def audit(
     """Try to refute the privacy that an experiment claims, by running its clients' code.
 
     Neighbouring inputs aimed at each layer must stay within the bound; noise must be as large as claimed and new for
-    each client and round; guesses who was among canaries must not succeed too often; images are reconstructed from first
-    updates, as a picture. It leaves audit.json, audit.md and audit.png. A correct run is accused with probability 0.001
-    at most; ends with an error if the claim is contradicted.
+    each client and round; guesses who was among canaries must not succeed too often; images are made of first updates,
+    as a picture. It leaves audit.json, audit.md and audit.png. A correct run is accused with probability 0.001 at most;
+    ends with an error if the claim is contradicted.
 
     Examples:
 

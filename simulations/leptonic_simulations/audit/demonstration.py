@@ -1,4 +1,4 @@
-"""What a server can see of an example in a client's first update: as it is, in a sum, and under the experiment's privacy.
+"""What a server can see of an example in a first update: as it is, in a sum, and under the experiment's privacy.
 
 Each client has a single example and makes a single step, the easiest case for an attacker. That an attack fails here
 proves nothing; that it succeeds shows what protection is for.
@@ -35,7 +35,7 @@ Seen = Callable[[int], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class View:
-    """What was made of one sight of the updates. images: (IMAGES, *shape). likeness: correlations with the originals."""
+    """What was made of one sight of updates. images: (IMAGES, *shape). likeness: correlations with originals."""
 
     name: str
     images: Tensor
@@ -49,7 +49,7 @@ class View:
 
 @dataclass(frozen=True)
 class Shown:
-    """A demonstration. originals: (IMAGES, *shape), as the model sees them. bounds: of their values. attack: its name."""
+    """A demonstration. originals: (IMAGES, *shape), as the model sees them. bounds: of values. attack: its name."""
 
     originals: Tensor
     bounds: tuple[float, float]
@@ -116,7 +116,9 @@ def _protected(auditor: Auditor, bare: "_Bare", clients: list[LocalData], summed
         return releases(total)
 
     what = "one update" if together == 1 else f"sum of {together} updates"
-    return {f"{what}, each clipped and {'all noised' if together > 1 else 'noised'} (epsilon {privacy.epsilon:g})": released}
+    return {
+        f"{what}, each clipped and {'all noised' if together > 1 else 'noised'} (epsilon {privacy.epsilon:g})": released
+    }
 
 
 class _Bare:

@@ -27,15 +27,13 @@ def example_bounds(auditor: Auditor) -> list[Finding]:
     aimed = list(outliers(trainer.model.train(), trainer.task, base))
     layers = len(layers_of(trainer.model))
     return [
-        _moved(steps, base, without, aimed, f"an example moves the clipped sum, aimed at each of {layers} layers"),
-        _moved(steps, base, without, list(not_finite(base)), "an example that is not finite moves it"),
+        _moved(steps, base, without, aimed, f"one example, aimed at each of {layers} layers, moves a clipped sum by"),
+        _moved(steps, base, without, list(not_finite(base)), "one example that is not finite moves it by"),
         _beside(auditor, base, aimed[-1]),
     ]
 
 
-def _moved(
-    steps: ExampleSteps, base: LocalData, without: np.ndarray, aimed: list[Outlier], question: str
-) -> Finding:
+def _moved(steps: ExampleSteps, base: LocalData, without: np.ndarray, aimed: list[Outlier], question: str) -> Finding:
     moved = []
     for outlier in aimed:
         distance = float(np.linalg.norm(steps.quiet(_joined(base, outlier)) - without))
@@ -65,7 +63,7 @@ def _beside(auditor: Auditor, base: LocalData, outlier: Outlier) -> Finding:
         beside.append((len(answer.content), answer.epsilon, auditor.sums(answer.content)))
     return Finding(
         AUDIT,
-        "a message's length, weight and sums are the same with one example more",
+        "length, weight and sums of a message are the same",
         "holds" if beside[0] == beside[1] else "contradicted",
         level=0.0,
     )

@@ -5,13 +5,14 @@ import secrets
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leptonic.experiment import ExamplePrivacy
 from leptonic.privacy.accounting import epsilon_spent
 from leptonic_client.data import LocalData
 from leptonic_simulations.audit.example_steps import BATCH, ExampleSteps
-from leptonic_simulations.audit.findings import SAMPLING, Finding
+from leptonic_simulations.audit.findings import NOISE, SAMPLING, Finding
 from leptonic_simulations.audit.noise_tests import noise_findings
 from leptonic_simulations.audit.subject import Auditor, held
 from leptonic_simulations.audit.tails import excess, shows
@@ -34,7 +35,7 @@ def example_accounting(auditor: Auditor) -> list[Finding]:
     return [
         Finding(
             "accounting",
-            f"the planned noise keeps all {rounds} rounds within the claim (PRV)",
+            f"{rounds} rounds cost, by PRV",
             "holds" if spent <= privacy.epsilon and plan.delta <= privacy.delta else "contradicted",
             f"noise multiplier {plan.noise_multiplier:.4g}, sampling rate {plan.sample_rate:.4g}",
             unit="epsilon",
@@ -52,11 +53,12 @@ def example_noise(auditor: Auditor) -> list[Finding]:
         name: slice(start, start + size)
         for name, start, size in zip(layout.names, layout.offsets, layout.sizes, strict=True)
     }
-    rounds = min(_rounds(parts), auditor.experiment.training.rounds)
+    wanted = _rounds(parts)
+    rounds = min(wanted, auditor.experiment.training.rounds)
     bare, deviation = steps.quiet(base), auditor.example_plan().noise_multiplier
     # A run has so many rounds only; more noise is drawn in further runs.
-    draws = []
-    while sum(map(len, draws)) < _rounds(parts):
+    draws: list[list[list[NDArray[np.float64]]]] = []
+    while len(draws) * rounds < wanted:
         run = secrets.token_hex(8)
         draws.append(
             [
@@ -70,8 +72,8 @@ def example_noise(auditor: Auditor) -> list[Finding]:
 
 def _rounds(parts: dict[str, slice]) -> int:
     smallest = min(part.stop - part.start for part in parts.values())
-    needed = math.ceil(1.2 * shows(len(parts) + 8, 4e-4) / (CLIENTS * smallest))
-    return min(MOST, max(FEWEST, needed + needed % 2))
+    needed = math.ceil(1.2 * shows(len(parts) + 8, NOISE) / (CLIENTS * smallest))
+    return int(min(MOST, max(FEWEST, needed + needed % 2)))
 
 
 def example_sampling(auditor: Auditor) -> list[Finding]:
@@ -89,9 +91,9 @@ def example_sampling(auditor: Auditor) -> list[Finding]:
     rate = plan.sample_rate
     chances = {
         "rows in a batch": (drawn, rate),
-        "rows in the batches of both clients": (drawn[0] & drawn[1], rate**2),
-        "rows in the batches of two steps": (drawn[:, :, 1::2] & drawn[:, :, 0 : drawn.shape[2] // 2 * 2 : 2], rate**2),
-        "rows in the batches of two rounds": (drawn[:, 1::2] & drawn[:, 0 : rounds // 2 * 2 : 2], rate**2),
+        "rows in both clients' batches": (drawn[0] & drawn[1], rate**2),
+        "rows in two steps' batches": (drawn[:, :, 1::2] & drawn[:, :, 0 : drawn.shape[2] // 2 * 2 : 2], rate**2),
+        "rows in two rounds' batches": (drawn[:, 1::2] & drawn[:, 0 : rounds // 2 * 2 : 2], rate**2),
     }
     judged = {name: (values, rate) for name, (values, rate) in chances.items() if values.size}
     findings = []
@@ -100,10 +102,10 @@ def example_sampling(auditor: Auditor) -> list[Finding]:
         findings.append(
             Finding(
                 "sampling",
-                f"{name} are as rare as claimed",
+                name,
                 "contradicted" if chance <= SAMPLING / len(judged) else "holds",
-                f"so many or more have probability {chance:.2g} at most",
-                unit="of the rows",
+                f"a correct run shows so many with probability {chance:.2g} at most",
+                unit="of all",
                 claimed=expected,
                 found=float(values.mean()),
                 level=SAMPLING / len(judged),
@@ -143,4 +145,3 @@ def _batches(auditor: Auditor, data: LocalData, client: int, round_number: int, 
         hook.remove()
     steps = work.protection.plan.steps_per_round if work.protection else len(seen)
     return np.stack(seen[-steps:])
-

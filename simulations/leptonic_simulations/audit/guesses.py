@@ -13,6 +13,9 @@ __all__ = ["AUDIT", "MOST_ENTRIES", "delta_of", "disentangled", "guess_finding",
 
 AUDIT = "guesses who was there"
 SMALL_DELTA = 1e-6
+SUSPECTED = 0.01
+"""The part of the claimed noise that the attacker reckons with. Where all of it is there, it costs few guesses; where it
+is not, this is what makes them right."""
 MOST_ENTRIES = 10**8
 """Of all canaries' directions together, which are held in memory."""
 
@@ -41,11 +44,11 @@ def disentangled(
     """How much of each canary is in what was seen: its least mean square estimate, (m,).
 
     directions: (m, d), of length 1. seen: (d,), a sum of multiples of them plus noise of variance ``noise`` in each
-    entry; the multiples have mean ``usual`` and variance ``spread``. Knows where canaries overlap, and the noise.
+    entry, as claimed; the multiples have mean ``usual`` and variance ``spread``. Takes canaries apart that overlap.
     """
     products = directions @ directions.T
     expected = np.full(len(directions), usual)
-    ridge = noise / max(spread, 1e-12) + 1e-9
+    ridge = SUSPECTED * noise / max(spread, 1e-12) + 1e-9
     found = np.linalg.solve(products + ridge * np.eye(len(products)), directions @ seen - products @ expected)
     return np.asarray(np.nan_to_num(expected + found), dtype=np.float64)
 
@@ -61,20 +64,22 @@ def guess_finding(
     order = np.argsort(scores, kind="stable")
     low, high = order[: guesses // 2], order[canaries - guesses // 2 :]
     correct = int((~present[low]).sum() + present[high].sum())
-    told = {"guesses": guesses, "canaries": canaries, "delta": delta}
-    bound = epsilon_lower_bound(correct=correct, **told, level=GUESSES)
-    best = epsilon_lower_bound(correct=guesses, **told, level=GUESSES)
+    bound, best = (
+        epsilon_lower_bound(correct=right, guesses=guesses, canaries=canaries, delta=delta, level=GUESSES)
+        for right in (correct, guesses)
+    )
     return Finding(
         AUDIT,
-        f"{canaries} {what}, each put in by a coin",
+        f"{canaries} {what}",
         "contradicted" if bound > epsilon else "holds",
-        f"{correct} of {guesses} guesses right, which shows {bound:.2f}; all right would have shown {best:.2f} (delta {delta:g})",
+        f"{correct} of {guesses} guesses right, which shows {bound:.2f}; all right would have shown {best:.2f}, "
+        f"at delta {delta:g}",
         unit="epsilon",
         claimed=epsilon,
         found=bound,
         level=GUESSES,
         figures={
-            "p_value": p_value(epsilon, correct=correct, **told),
+            "p_value": p_value(epsilon, correct=correct, guesses=guesses, canaries=canaries, delta=delta),
             "correct": float(correct),
             "guesses": float(guesses),
             "canaries": float(canaries),

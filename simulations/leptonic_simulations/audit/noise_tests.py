@@ -29,14 +29,10 @@ def noise_findings(
     """
     clients, rounds, _ = residuals.shape
     families = {
-        "noise is as large as claimed, in each part of an update": {
-            name: [residuals[..., part]] for name, part in parts.items()
-        },
-        "noise of one entry says nothing of another's": dict(_halves(residuals)),
-        "noise of one client says nothing of another's": dict(_across(residuals)) if clients > 1 else {},
-        "noise of one round says nothing of the next one's": dict(_across(residuals.swapaxes(0, 1)))
-        if rounds > 1
-        else {},
+        "variance, the least of any part": {name: [residuals[..., part]] for name, part in parts.items()},
+        "left between entries": dict(_halves(residuals)),
+        "left between clients": dict(_across(residuals)) if clients > 1 else {},
+        "left between rounds": dict(_across(residuals.swapaxes(0, 1))) if rounds > 1 else {},
     }
     tests = sum(len(family) for family in families.values())
     kurtosis = max(kurtosis, NORMAL_KURTOSIS)
@@ -59,8 +55,8 @@ def _finding(question: str, family: Mapping[str, list[Residuals]], *, kurtosis: 
         AUDIT,
         question,
         "contradicted" if wrong else "holds",
-        f"least: {worst}; so little or less has probability {min(1.0, chances[worst]):.2g} at most",
-        unit="of its variance",
+        f"least: {worst}; a correct run shows so little with probability {chances[worst]:.2g} at most",
+        unit="of it",
         claimed=1.0,
         found=shares[worst],
         level=each * len(family),

@@ -50,11 +50,16 @@ def draw(shown: Shown, spec: DataSpec, path: Path) -> None:
             if view:
                 axes.set_xlabel(f"{view.likeness[column]:.2f}", fontsize=8, color=QUIET, labelpad=2)
             if not column:
-                middle, name = axes.get_position().y0 + SIDE / 2 / height, view.name if view else "images of the clients"
+                middle, name = (
+                    axes.get_position().y0 + SIDE / 2 / height,
+                    view.name if view else "images of the clients",
+                )
                 figure.text(0.15 / width, middle, _lines(name), va="center", fontsize=9.5, color=INK)
     figure.text(0.15 / width, 1 - 0.22 / height, "What a server makes of a first update", va="top", fontsize=12.5)
     figure.texts[-1].set(fontweight="bold", color=INK)
-    figure.text(0.15 / width, 0.12 / height, ABOUT.format(chance=shown.chance, attack=shown.attack), fontsize=8, color=QUIET)
+    figure.text(
+        0.15 / width, 0.12 / height, ABOUT.format(chance=shown.chance, attack=shown.attack), fontsize=8, color=QUIET
+    )
     content = io.BytesIO()
     FigureCanvasAgg(figure).print_png(content)
     write_atomic(path, content.getvalue())

@@ -16,6 +16,8 @@ from leptonic_simulations.audit.study import Study
 __all__ = ["table", "title_of", "verdict_of", "write"]
 
 COLOURS = {"holds": "green", "contradicted": "bold red", "warns": "yellow", "shown": "dim"}
+TOLD = ("guesses who was there", "canary clients")
+"""Audits whose details are worth a line on the terminal."""
 ABOUT = f"""\
 A claim is *contradicted* by what no correct run shows: deterministically, or, for statistical tests, with probability
 {LEVEL:g} at most over all tests together. That nothing is contradicted does not prove the claim: an audit finds faults
@@ -49,25 +51,23 @@ def verdict_of(study: Study) -> str:
 
 
 def table(study: Study) -> Table:
-    """A row for each finding."""
+    """A row for each finding, under the name of its audit; the page tells more of each."""
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("audit", no_wrap=True)
     shown.add_column("checked")
     shown.add_column("claimed", justify="right")
     shown.add_column("found", justify="right")
+    shown.add_column("", no_wrap=True)
     shown.add_column("verdict", no_wrap=True)
     last = ""
     for finding in study.findings:
-        question = f"{finding.question}\n[dim]{finding.detail}[/dim]" if finding.detail else finding.question
-        colour = COLOURS[finding.verdict]
-        shown.add_row(
-            finding.audit if finding.audit != last else "",
-            question,
-            _number(finding.claimed),
-            _with_unit(finding),
-            f"[{colour}]{finding.verdict}[/{colour}]",
-        )
-        last = finding.audit
+        if finding.audit != last:
+            shown.add_row(f"[bold]{finding.audit}[/bold]")
+            last = finding.audit
+        colour, told = COLOURS[finding.verdict], f"  {finding.question}"
+        if finding.detail and (finding.verdict in ("contradicted", "warns") or finding.audit in TOLD):
+            told += f"\n    [dim]{finding.detail}[/dim]"
+        verdict = f"[{colour}]{finding.verdict}[/{colour}]"
+        shown.add_row(told, _number(finding.claimed), _number(finding.found), finding.unit, verdict)
     return shown
 
 

@@ -24,7 +24,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is done. canaries: at most. seconds: after which canaries begin no further round. steps: of an attack."""
+    """How much is done. canaries: at most. seconds: after which they begin no further round. steps: of an attack."""
 
     canaries: int
     seconds: float

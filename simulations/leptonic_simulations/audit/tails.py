@@ -48,7 +48,7 @@ def shows(tests: int, level: float, *, kurtosis: float = NORMAL_KURTOSIS) -> int
     return math.ceil(2 * kurtosis * math.log(tests / level))
 
 
-def pairs(first: NDArray[np.floating], second: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
+def pairs(first: NDArray[np.float64], second: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     """Difference and sum over the root of two: both as large as their parts where these are independent."""
     yield (first - second) / math.sqrt(2)
     yield (first + second) / math.sqrt(2)
