@@ -14,7 +14,7 @@ import numpy as np
 from leptonic import randomness
 from leptonic.errors import DecodeError, LeptonicError, PrivacyError, ProtocolError, VersionMismatch
 from leptonic.experiment import ExamplePrivacy
-from leptonic.pipeline import ClientLevelPipeline, ClippedPipeline, NoisedPipeline, Occasion, encode_scalars
+from leptonic.pipeline import ClientLevelPipeline, NoisedPipeline, Occasion, encode_scalars
 from leptonic.privacy.accounting import ExamplePlan, epsilon_spent, plan
 from leptonic.privacy.client_level import ClientPlan
 from leptonic.update import LocalUpdate
@@ -47,7 +47,6 @@ class Participant:
 
     public_size: declared number of examples, under privacy; None takes the number it holds as public.
     seeded_noise: privacy noise from the experiment's seed, which protects nobody; simulations only.
-    seen: how this client's owner sees a plan of client-level privacy.
     """
 
     def __init__(
@@ -59,7 +58,6 @@ class Participant:
         *,
         public_size: int | None = None,
         seeded_noise: bool = False,
-        seen: Callable[[ClientPlan], ClientPlan] = lambda plan: plan,
     ) -> None:
         self.trainer, self.data, self.index, self.home = trainer, data, index, home
         self.seeded_noise = seeded_noise
@@ -74,7 +72,7 @@ class Participant:
                 releases=experiment.training.rounds,
             )
         elif isinstance(pipeline, ClientLevelPipeline):
-            self.plan = seen(pipeline.plan)
+            self.plan = pipeline.plan
 
     def answer(self, request: Request, content: bytes | memoryview) -> Answer:
         """Do what ``request`` asks. Raises the named error of whatever is wrong."""
@@ -103,7 +101,7 @@ class Participant:
 
     def contribute(self, request: Request, work: LocalWork, update: LocalUpdate) -> Answer:
         """Encode the outcome of the work, and keep the algorithm's state."""
-        pipeline = self.trainer.pipeline.at(Occasion(request.run, request.round, work.clip_norm))
+        pipeline = self.trainer.pipeline.at(Occasion(request.round, work.clip_norm))
         stream = self._stream("noise", request.round) if isinstance(pipeline, NoisedPipeline) else None
         return self.settle(request, work, update, pipeline.encode(update, stream).to_bytes())
 
@@ -124,21 +122,13 @@ class Participant:
             raise DecodeError(f"the request carries {len(content)} bytes, expected {expected}")
 
     def expected_length(self, request: Request) -> int:
-        """Bytes of the payload that such a request must carry: the model, and to train what else is broadcast."""
-        model = 4 * self.trainer.layout.size
-        if request.step != "train":
-            return model
-        return model * (1 + len(self.trainer.algorithm.broadcast)) + (8 if self._adapts else 0)
-
-    @property
-    def _adapts(self) -> bool:
-        pipeline = self.trainer.pipeline
-        return isinstance(pipeline, ClippedPipeline) and pipeline.adapts
+        """Bytes of the payload that such a request must carry."""
+        return self.trainer.work_length if request.step == "train" else 4 * self.trainer.layout.size
 
     def _clip_norm(self, told: memoryview) -> float | None:
         """The round's clip: as the server tells it where it adapts, else as the experiment says."""
         privacy = self.trainer.experiment.privacy
-        if not self._adapts:
+        if not len(told):
             return privacy.clip_norm if privacy else None
         (clip_norm,) = np.frombuffer(told, dtype="<f8").tolist()
         if not (math.isfinite(clip_norm) and clip_norm > 0):

@@ -19,7 +19,7 @@ from leptonic.data.catalogue import spec_of
 from leptonic.device import torch_device
 from leptonic.errors import DataError, RunError
 from leptonic.experiment import Experiment
-from leptonic.pipeline import ClientLevelPipeline, pipeline_for, reference_examples
+from leptonic.pipeline import ClientLevelPipeline, ClippedPipeline, pipeline_for, reference_examples
 from leptonic.privacy.accounting import ExamplePlan
 from leptonic.schedule import learning_rate
 from leptonic.tasks import task_for
@@ -74,6 +74,12 @@ class LocalTrainer:
         self.layout = parameters.layout_of(self.model)
         self.pipeline = pipeline_for(experiment, self.layout.size)
         self._reference_steps = steps_of(experiment.training, reference_examples(experiment))
+
+    @property
+    def work_length(self) -> int:
+        """Bytes of what a client is sent to train: the model, the algorithm's vectors, the clip where it adapts."""
+        adapts = isinstance(self.pipeline, ClippedPipeline) and self.pipeline.adapts
+        return 4 * self.layout.size * (1 + len(self.algorithm.broadcast)) + (8 if adapts else 0)
 
     def train(self, work: LocalWork) -> LocalUpdate:
         """Train from the global model and return the update. Raises DataError for a client without examples."""

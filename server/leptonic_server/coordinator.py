@@ -121,7 +121,7 @@ class Coordinator:
     ) -> None:
         if store.run is None:
             raise RunError(f"{store.folder}: begin the run before coordinating it")
-        self._experiment, self._run, self._store, self._members = experiment, store.run, store, members
+        self._experiment, self._store, self._members = experiment, store, members
         self._evaluator, self._listener = evaluator, listener
         self._algorithm = algorithm_for(experiment)
         self._optimizer = optimizer_for(experiment.server_optimizer)
@@ -133,7 +133,7 @@ class Coordinator:
         self._patience = min(PATIENCE if patience is None else patience, self._deadline)
         self._expected = experiment.federation.clients
         self._clock = clock or RealClock()
-        self._exchange = Exchange(grid, members, run=self._run, experiment=experiment.hash, clock=self._clock)
+        self._exchange = Exchange(grid, members, run=store.run, experiment=experiment.hash, clock=self._clock)
 
     def run(self) -> None:
         """Continue from the last committed round to the last round of the experiment."""
@@ -196,9 +196,9 @@ class Coordinator:
         """The round's encoding, with the server's noise where the server adds any."""
         if self._noise is None:
             privacy = self._experiment.privacy
-            return self._pipeline.at(Occasion(self._run, number, privacy.clip_norm if privacy else None))
+            return self._pipeline.at(Occasion(number, privacy.clip_norm if privacy else None))
         self._noised = self._noise.begin(number, state.privacy)
-        return self._noise.encoding(self._noised, Occasion(self._run, number, self._noised.clip_norm))
+        return self._noise.encoding(self._noised, Occasion(number, self._noised.clip_norm))
 
     def _take(self, total: Accumulator, client: int, buffer: bytes | memoryview, clients: int = 1) -> None:
         contribution = self._pipeline.from_bytes(buffer)

@@ -16,7 +16,9 @@ from leptonic.experiment_file import from_canonical, from_mapping
 OWN = {"name": "own", "shape": [3, 8, 8], "classes": 4}
 UNIFORM = {"rule": "mean", "weighting": "uniform"}
 PRIVATE = {"unit": "example", "epsilon": 8.0, "delta": 1e-5}
-PRIVATE_CLIENTS = {"unit": "client", "mechanism": "distributed", "epsilon": 3.0, "delta": 1e-5}
+CLIENTS = {"unit": "client", "mechanism": "distributed", "epsilon": 3.0, "delta": 1e-5}
+SERVER = {**CLIENTS, "mechanism": "server"}
+BANDED = {**CLIENTS, "mechanism": "correlated", "band": 6}
 
 
 def made(**sections: Any) -> Experiment:
@@ -178,8 +180,8 @@ IN_CHOICES: list[tuple[str, Any, dict[str, Any]]] = [
     ("data.std.0", 0.0, {"data": {**OWN, "std": [0.0]}, "aggregation": UNIFORM}),
     ("data.mean.0", float("nan"), {"data": {**OWN, "mean": [float("nan")]}, "aggregation": UNIFORM}),
     ("data.mean.0", float("inf"), {"data": {**OWN, "mean": [float("inf")]}, "aggregation": UNIFORM}),
-    ("privacy.participations", 0, {"privacy": {**PRIVATE_CLIENTS, "participations": 0}}),
-    ("privacy.noise", "laplace", {"privacy": {**PRIVATE_CLIENTS, "noise": "laplace"}}),
+    ("privacy.participations", 0, {"privacy": {**CLIENTS, "participations": 0}}),
+    ("privacy.noise", "laplace", {"privacy": {**CLIENTS, "noise": "laplace"}}),
     ("privacy.epsilon", 0, {"privacy": {**PRIVATE, "epsilon": 0}}),
     ("privacy.delta", 1.0, {"privacy": {**PRIVATE, "delta": 1.0}}),
     ("privacy.delta", float("nan"), {"privacy": {**PRIVATE, "delta": float("nan")}}),
@@ -242,6 +244,21 @@ def test_a_choice_written_as_a_bare_word_is_asked_for_as_a_table(section: str, t
     assert "not known" not in message
 
 
+@pytest.mark.parametrize(
+    ("privacy", "words"),
+    [
+        ({}, "privacy.unit: not set; allowed: example, client"),
+        ({"unit": "clients"}, "'clients' is not known (did you mean 'client'?); allowed: example, client"),
+        ({"unit": "client"}, "privacy.mechanism: not set; allowed: distributed, local, server, correlated"),
+        ({**CLIENTS, "mechanism": "servr"}, "privacy.mechanism: 'servr' is not known (did you mean 'server'?)"),
+        ({**SERVER, "band": 2}, "privacy.band: unknown key; allowed here: adaptive_clip, clip_norm,"),
+        ({**SERVER, "adaptive_clip": {"quantil": 0.2}}, "privacy.adaptive_clip.quantil: unknown key (did you mean"),
+    ],
+)
+def test_a_choice_within_a_choice_is_asked_for_in_turn(privacy: dict[str, Any], words: str) -> None:
+    assert words in refusal(privacy=privacy)
+
+
 @pytest.mark.parametrize("value", [["lenet"], {"a": 1}, 5, None, True])
 def test_a_choice_of_no_kind_of_name_is_refused(value: Any) -> None:
     assert "model.name" in refusal(model={"name": value})
@@ -274,6 +291,32 @@ COMBINATIONS: list[tuple[list[str], dict[str, Any]]] = [
     (["training.gradient_clip_norm", "privacy"], {"privacy": PRIVATE, "training": {"gradient_clip_norm": 1.0}}),
     (["accumulation_steps", "privacy"], {"privacy": PRIVATE, "training": {"accumulation_steps": 2}}),
     (["precision", "privacy"], {"privacy": PRIVATE, "training": {"precision": "bfloat16"}}),
+    (["privacy.unit", "weighting = 'uniform'"], {"privacy": CLIENTS, "secure_aggregation": {}}),
+    (["privacy.unit", "uniform"], {"privacy": SERVER, "aggregation": {"rule": "median"}}),
+    (["scaffold", "privacy.unit"], {"privacy": SERVER, "algorithm": {"name": "scaffold"}, "aggregation": UNIFORM}),
+    (["fednova", "privacy.unit"], {"privacy": SERVER, "algorithm": {"name": "fednova"}, "aggregation": UNIFORM}),
+    (["distributed", "secure_aggregation", "local"], {"privacy": CLIENTS, "aggregation": UNIFORM}),
+    (["privacy.delta = 0.1", "10 clients"], {"privacy": {**SERVER, "delta": 0.1}, "aggregation": UNIFORM}),
+    (
+        ["privacy.band = 6", "again after 5 rounds"],
+        {"privacy": BANDED, "aggregation": UNIFORM, "federation": {"clients": 17, "cohort": 3}},
+    ),
+    (
+        ["secure_aggregation.retain = 'sums'", "server"],
+        {"privacy": SERVER, "aggregation": UNIFORM, "secure_aggregation": {"retain": "sums"}},
+    ),
+    (
+        ["inner_product", "privacy.unit"],
+        {
+            "privacy": SERVER,
+            "aggregation": UNIFORM,
+            "scenario": {"liars": {"fraction": 0.1, "attack": {"name": "inner_product"}}},
+        },
+    ),
+    (
+        ["privacy.unit", "evaluation.on"],
+        {"privacy": SERVER, "aggregation": UNIFORM, "evaluation": {"on": ["clients"], "holdout": 0.1}},
+    ),
     (["evaluation", "holdout"], {"evaluation": {"on": ["server", "clients"]}}),
     (["evaluation", "holdout"], {"evaluation": {"on": ["server"], "holdout": 0.2}}),
     (["aggregation.weight_cap", "own"], {"data": OWN}),
@@ -301,6 +344,15 @@ def test_an_impossible_combination_is_refused_and_names_both_sides(named: list[s
         {"data": {**OWN, "mean": [0.1, 0.2, 0.3]}, "aggregation": UNIFORM},
         {"evaluation": {"on": ["server", "clients"], "holdout": 0.2}},
         {"privacy": PRIVATE, "algorithm": {"name": "scaffold"}},
+        {"privacy": SERVER, "aggregation": UNIFORM, "training": {"gradient_clip_norm": 1.0, "accumulation_steps": 2}},
+        {"privacy": SERVER, "aggregation": UNIFORM, "secure_aggregation": {}},
+        {"privacy": CLIENTS, "aggregation": UNIFORM, "secure_aggregation": {"retain": "inputs", "bits": 16}},
+        {
+            "privacy": {**BANDED, "band": 5},
+            "aggregation": UNIFORM,
+            "federation": {"clients": 17, "cohort": 3},
+            "algorithm": {"name": "fedprox"},
+        },
         {"training": {"learning_rate": 1}},
         {"model": {"name": "my.models:factory", "options": {"depth": 3, "kinds": ["a", "b"]}}},
         {"task": {"kind": "my.tasks:segmentation"}},

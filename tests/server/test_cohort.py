@@ -212,3 +212,44 @@ def test_rounds_are_independent() -> None:
     mean = cohort * cohort / clients  # hypergeometric
     variance = mean * (1 - cohort / clients) * (clients - cohort) / (clients - 1)
     assert abs(shared - mean) < 5 * sqrt(variance / (rounds - 1))
+
+
+def in_turns(*, rounds: int = 10, seed: int = 0, **federation: Any) -> Experiment:
+    return from_mapping(
+        {
+            "name": "x",
+            "seed": seed,
+            "federation": federation,
+            "training": {"rounds": rounds},
+            "aggregation": {"rule": "mean", "weighting": "uniform"},
+            "privacy": {"unit": "client", "mechanism": "server", "epsilon": 1.0, "delta": 1e-3},
+        }
+    )
+
+
+@given(clients=st.integers(3, 60), share=st.integers(1, 100), rounds=st.integers(1, 40), seed=st.integers(0, 9))
+def test_under_client_level_privacy_all_take_turns(clients: int, share: int, rounds: int, seed: int) -> None:
+    """Nobody is asked more often, or sooner again, than its noise was calibrated for."""
+    cohort = max(1, clients * share // 100)
+    made = in_turns(clients=clients, cohort=cohort, rounds=rounds, seed=seed)
+    online = {client: client for client in range(clients)}
+    asked: dict[int, list[int]] = {client: [] for client in range(clients)}
+    for number in range(1, rounds + 1):
+        chosen = choose(made, number, online, set())
+        assert len(chosen) == len(set(chosen)) == cohort
+        for client in chosen:
+            asked[client].append(number)
+    assert max(map(len, asked.values())) <= made.federation.turns(rounds)
+    gaps = [later - sooner for turns in asked.values() for sooner, later in pairwise(turns)]
+    assert min(gaps, default=clients) >= clients // cohort
+
+
+def test_under_client_level_privacy_nobody_takes_the_turn_of_another() -> None:
+    made = in_turns(clients=10, cohort=4)
+    everyone = {client: client for client in range(10)}
+    turn = choose(made, 1, everyone, set())
+    away = {client: client for client in everyone if client != turn[0]}
+    assert choose(made, 1, away, set()) == turn[1:]
+    # Who has failed is asked again only where there are not enough others.
+    assert choose(made, 1, everyone, {turn[1]}) == [turn[0], *turn[2:]]
+    assert choose(made, 1, everyone, set(turn[:3])) == turn

@@ -18,12 +18,11 @@ __all__ = ["Occasion", "Pipeline"]
 
 @dataclass(frozen=True)
 class Occasion:
-    """The round in which updates are encoded: public, and the same at everybody.
+    """The round in which updates are encoded, from 1: public, and the same at everybody.
 
     clip_norm: the round's bound on an update's norm, where it changes from round to round.
     """
 
-    run: str
     round: int
     clip_norm: float | None = None
 

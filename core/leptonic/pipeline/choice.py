@@ -30,7 +30,7 @@ def pipeline_for(experiment: Experiment, size: int) -> Pipeline:
         # Neither metrics nor sums of an algorithm's leave a client: they would be releases too.
         plan = client_plan(experiment, size)
         if isinstance(plan.mechanism, DistributedMechanism):
-            return NoisedPipeline(algorithm, size, (), plan, plan.mechanism)
+            return NoisedPipeline(algorithm, size, (), plan, plan.mechanism, experiment.hash)
         return ClippedPipeline(algorithm, size, (), plan, Lattice(range=1.0, clients=experiment.summed, bits=bits))
     metrics = () if experiment.privacy else task_for(experiment.task, spec_of(experiment.data)).metric_names
     training = tuple(f"train_{name}" for name in (*metrics, "examples")) if metrics else ()

@@ -19,15 +19,16 @@ __all__ = ["NoisedPipeline"]
 class NoisedPipeline(ClientLevelPipeline):
     """Clipped, rotated, rounded, noised: every word may be noise, and no single contribution can be judged.
 
-    mechanism: the plan's own. rotation_seed: of the round, public.
+    mechanism: the plan's own. experiment: its hash, from which rotations are drawn. rotation_seed: of the round.
     """
 
     mechanism: DistributedMechanism
+    experiment: str
     rotation_seed: bytes = b""
 
     def at(self, occasion: Occasion) -> "NoisedPipeline":
         """With the round's rotation: drawn by nobody, and new in each round."""
-        name = f"leptonic rotation/{occasion.run}/{occasion.round}".encode()
+        name = f"leptonic rotation/{self.experiment}/{occasion.round}".encode()
         return replace(self, rotation_seed=hashlib.sha256(name).digest())
 
     @property

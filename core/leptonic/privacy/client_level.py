@@ -1,13 +1,14 @@
 """Client-level privacy of a whole run: which mechanism, with how much noise, and what each joined round costs.
 
-Both sides derive the same plan from the experiment and the model's size. A client derives it again with its *own*
-assumptions (:meth:`ClientPlan.seen_by`) and so learns what the run costs in its eyes, whatever the coordinator says.
+Both sides derive the same plan from the experiment and the model's size, and no coordinator's word enters it. What it
+takes for granted, how many survive and how few collude, a client checks in every session of secure aggregation
+(:class:`leptonic.secagg.standing.Policy`).
 
 No sampling of clients amplifies it: cohorts are known. All costs are Renyi curves, for zeroing one client out, so that
 mechanisms compare, and compose in a ledger. Sources: as in :mod:`leptonic.privacy.mechanisms`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from leptonic.errors import BudgetExhausted, PrivacyError
 from leptonic.experiment import (
@@ -72,17 +73,6 @@ class ClientPlan:
                 f"all {self.participations} rounds that epsilon = {self.target_epsilon:g} was calibrated for are"
                 " joined: start a new run with a new budget"
             )
-
-    def seen_by(self, *, survivors: int, colluders: int) -> "ClientPlan":
-        """The same noise in the eyes of somebody who insists on so many survivors and assumes so many colluders.
-
-        survivors: fewest in a sum that this client unmasks; the run's own minimum holds too.
-        """
-        if not isinstance(self.mechanism, DistributedMechanism) or self.honest == 1:
-            return self
-        minimum, assumed = max(self.minimum, survivors), max(self.assumed, colluders)
-        honest = max(1, minimum - assumed)
-        return replace(self, release=self.mechanism.release(honest), honest=honest, minimum=minimum, assumed=assumed)
 
     def statement(self) -> str:
         """The guarantee after all rounds, in one sentence with everything it rests on."""

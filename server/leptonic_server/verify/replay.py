@@ -69,7 +69,7 @@ class Replay:
             total = self._sum(link)
             clients = self._experiment.federation.clients
             privacy = self._experiment.privacy
-            occasion = Occasion(self._store.run or "", link.number, privacy.clip_norm if privacy else None)
+            occasion = Occasion(link.number, privacy.clip_norm if privacy else None)
             mean = self._pipeline.at(occasion).decode(total)
             state = state.step(mean, self._algorithm, self._optimizer, clients=clients)
             if self._model_sha256(state) != rounds.get(link.number):

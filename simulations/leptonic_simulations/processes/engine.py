@@ -35,7 +35,7 @@ class ProcessesEngine:
         self._ordered = experiment.federation.invited > experiment.federation.wanted
         # An update, or the sums of an evaluation and how many examples they are of.
         self._slot_length = max(trainer.pipeline.encoded_length, 8 * (len(trainer.task.metric_names) + 1))
-        self._content = SharedBytes(4 * trainer.layout.size * (1 + len(trainer.algorithm.broadcast)))
+        self._content = SharedBytes(trainer.work_length)
         self._memories = [self._content]
         self._begin = Begin(
             experiment=json.dumps(experiment.model_dump(mode="json")),
