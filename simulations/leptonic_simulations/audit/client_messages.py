@@ -88,7 +88,7 @@ class Releases:
     @property
     def occasion(self) -> Occasion:
         """The next round."""
-        return Occasion(self.run, self.next_round, self.clip_norm)
+        return Occasion(self.next_round, self.clip_norm)
 
     def __call__(self, total: Contribution) -> NDArray[np.float64]:
         """Release a sum of messages of the next round. Returns (d,), the mean."""

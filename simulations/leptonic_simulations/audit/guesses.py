@@ -14,8 +14,8 @@ __all__ = ["AUDIT", "MOST_ENTRIES", "delta_of", "disentangled", "guess_finding",
 AUDIT = "guesses who was there"
 SMALL_DELTA = 1e-6
 SUSPECTED = 0.01
-"""The part of the claimed noise that the attacker reckons with. Where all of it is there, it costs few guesses; where it
-is not, this is what makes them right."""
+"""The part of the claimed noise that the attacker reckons with: costs few guesses where all of it is there, and is what
+makes them right where it is not."""
 MOST_ENTRIES = 10**8
 """Of all canaries' directions together, which are held in memory."""
 

@@ -38,7 +38,7 @@ def test_the_fewest_entries_that_show_are_enough_and_one_less_is_not() -> None:
 
 
 def test_the_shares_of_the_level_are_all_of_it() -> None:
-    assert NOISE + SAMPLING + GUESSES == pytest.approx(LEVEL)
+    assert sum((NOISE, SAMPLING, GUESSES)) == pytest.approx(LEVEL)
 
 
 def test_pairs_keep_the_mean_square_and_betray_what_is_shared() -> None:
