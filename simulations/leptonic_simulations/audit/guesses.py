@@ -16,7 +16,7 @@ SMALL_DELTA = 1e-6
 SUSPECTED = 0.01
 """The part of the claimed noise that the attacker reckons with: costs few guesses where all of it is there, and is what
 makes them right where it is not."""
-MOST_ENTRIES = 10**8
+MOST_ENTRIES = 5 * 10**7
 """Of all canaries' directions together, which are held in memory."""
 
 

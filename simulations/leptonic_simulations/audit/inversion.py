@@ -55,17 +55,19 @@ def invert(
     bounds: of the features. steps: of the optimisation.
     """
     own = trainable(model)
+    gradient = gradient.to(own[0].device)
     parts = [part.view(p.shape) for part, p in zip(gradient.split([p.numel() for p in own]), own, strict=True)]
     if (layer := linear_entry(model, shape)) is not None:
         found = {id(p): part for p, part in zip(own, parts, strict=True)}
-        return _divided(found[id(layer.weight)], found[id(layer.bias)]).view(shape).clamp(*bounds)
+        return _divided(found[id(layer.weight)], found[id(layer.bias)]).cpu().view(shape).clamp(*bounds)
     return _sought(model, task, parts, shape=shape, label=label, bounds=bounds, steps=steps)
 
 
 def _divided(weights: Tensor, bias: Tensor) -> Tensor:
     """The least-squares x of weights = bias x^T, (features,)."""
-    weights, bias = weights.double(), bias.double()
-    return ((bias @ weights) / bias.square().sum().clamp(min=1e-30)).float()
+    # As one of length 1: squares of small gradients leave float32, and not every device has float64.
+    unit = bias / bias.norm().clamp(min=1e-30)
+    return (unit @ weights) / bias.norm().clamp(min=1e-30)
 
 
 def _sought(
