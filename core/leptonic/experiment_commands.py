@@ -8,8 +8,10 @@ import typer
 
 if TYPE_CHECKING:
     from leptonic.experiment import Experiment
+    from leptonic.parameters import Layout
+    from leptonic.pipeline import Pipeline
 
-__all__ = ["FileArgument", "SetOption", "app"]
+__all__ = ["FileArgument", "SetOption", "app", "model_layout"]
 
 app = typer.Typer(no_args_is_help=True, help="Check experiment files; print what they may contain.")
 
@@ -30,19 +32,14 @@ def check(
 
     Example: leptonic experiment check experiments/fashion_mnist.toml --set training.rounds=5
     """
-    from leptonic import models, parameters
-    from leptonic.data.catalogue import spec_of
     from leptonic.experiment_file import load
     from leptonic.pipeline import pipeline_for
-    from leptonic.tasks import task_for
 
     experiment = load(file, set_ or ())
     if as_json:
         typer.echo(json.dumps(experiment.model_dump(mode="json"), indent=2))
         return
-    spec = spec_of(experiment.data)
-    task_for(experiment.task, spec)
-    layout = parameters.layout_of(models.build(experiment.model, spec, experiment.seed))
+    layout = model_layout(experiment)
     pipeline = pipeline_for(experiment, layout.size)
     federation, training = experiment.federation, experiment.training
     work = f"{training.local_steps} steps" if training.local_steps else f"{training.local_epochs or 1} epochs"
@@ -61,7 +58,34 @@ def check(
             f"  secure      {secure.protocol}, against {liar} that {colluders} clients may help; "
             f"bears {drops} drop-outs, a sum holds {experiment.needed - colluders} honest updates at least"
         )
+    for name, words in zip(("privacy", ""), _promised(experiment, pipeline), strict=False):
+        typer.echo(f"  {name:<11} {words}")
     typer.echo(f"  update      {pipeline.encoded_length:,} bytes up per client and round")
+
+
+def model_layout(experiment: "Experiment") -> "Layout":
+    """The layout of the experiment's model; also checks that the task suits the data."""
+    from leptonic import models, parameters
+    from leptonic.data.catalogue import spec_of
+    from leptonic.tasks import task_for
+
+    spec = spec_of(experiment.data)
+    task_for(experiment.task, spec)
+    return parameters.layout_of(models.build(experiment.model, spec, experiment.seed))
+
+
+def _promised(experiment: "Experiment", pipeline: "Pipeline") -> list[str]:
+    """What the file promises, against whom, and by which noise where that is known without data."""
+    from leptonic.pipeline import ClientLevelPipeline
+    from leptonic.privacy.promise import promise_of
+
+    privacy, promise = experiment.privacy, promise_of(experiment)
+    if privacy is None or promise is None:
+        return []
+    words = f"epsilon {privacy.epsilon:g} at delta {privacy.delta:g} {promise.unit}, against {promise.against}"
+    if not isinstance(pipeline, ClientLevelPipeline):
+        return [words, promise.holder]
+    return [words, f"{promise.holder} For {pipeline.plan.participations} updates of one client at most."]
 
 
 def _asked(experiment: "Experiment") -> str:

@@ -29,6 +29,7 @@ from leptonic_server.evaluation import Evaluator
 from leptonic_server.exchange import Asked, Exchange
 from leptonic_server.optimizers import optimizer_for
 from leptonic_server.post import RoundGrid
+from leptonic_server.privacy_record import PrivacyRecords
 from leptonic_server.rules import rule_for
 from leptonic_server.state import RoundState
 from leptonic_server.store import ClientRecord, RoundRecord, RunStore, now
@@ -127,6 +128,7 @@ class Coordinator:
         self._optimizer = optimizer_for(experiment.server_optimizer)
         self._rule = rule_for(experiment.aggregation)
         self._pipeline = pipeline_for(experiment, evaluator.layout.size)
+        self._privacy = PrivacyRecords(experiment, self._pipeline, store)
         self._noise = central_noise(experiment, self._pipeline, seeded=seeded_noise)
         self._noised: NoisedRound | None = None
         self._deadline = experiment.federation.deadline if deadline is None else deadline
@@ -232,6 +234,9 @@ class Coordinator:
             clamped=round(mean.sums.get("clamped", 0)),
             capped=round(mean.sums.get("capped", 0)),
             epsilon=max((r.epsilon for r in asked.records.values() if r.epsilon is not None), default=None),
+            privacy=self._privacy.after(
+                number, asked.records, clip_norm=self._noised.clip_norm if self._noised else None
+            ),
             finished=now(),
             virtual_seconds=self._clock.virtual_seconds(),
         )

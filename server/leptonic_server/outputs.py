@@ -79,8 +79,8 @@ class Outputs:
         }
         if record.virtual_seconds is not None:
             groups["scenario"] = {"virtual_seconds": record.virtual_seconds}
-        if record.epsilon is not None:
-            groups["privacy"] = {"epsilon": record.epsilon}
+        if record.spent is not None:
+            groups["privacy"] = {"epsilon": record.spent}
         for group, values in groups.items():
             for name, value in values.items():
                 self._events.add_scalar(f"{group}/{name}", value, record.round)
@@ -114,7 +114,7 @@ def result_of(store: RunStore) -> Result:
         seconds=round(sum(sum(record.seconds.values()) for record in rounds), 3),
         bytes_up=sum(record.bytes_up for record in rounds),
         bytes_down=sum(record.bytes_down for record in rounds),
-        epsilon=max((record.epsilon for record in rounds if record.epsilon is not None), default=None),
+        epsilon=max((record.spent for record in rounds if record.spent is not None), default=None),
         seeded_noise=store.experiment.privacy is not None and store.experiment.simulation.seeded_noise,
         run_dir=str(Path(store.folder).resolve()),
     )

@@ -76,8 +76,8 @@ class RunListener:
         """Advance the rounds' bar and write the outputs."""
         self._outputs.round_committed(record)
         parts = [f"{name} {value:.4g}" for name, value in record.metrics.items()]
-        if record.epsilon is not None:
-            parts.append(f"epsilon {record.epsilon:.3g}")
+        if record.spent is not None:
+            parts.append(f"epsilon {record.spent:.3g}")
         note = "  ".join(parts)
         speed = self._answered / (time.monotonic() - self._began)
         self._bars.update(self._rounds, completed=record.round, note=f"{speed:.3g} clients/s  {note}")

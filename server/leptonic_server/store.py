@@ -93,6 +93,7 @@ class RoundRecord:
 
     seconds: by phase (plan, collect, aggregate, evaluate). metrics: of the evaluation, if one was made.
     train: mean metrics of local training. clamped: values outside the range, summed over the cohort.
+    epsilon: the largest that a client has reported in this round. privacy: mechanism, parameters, and epsilon so far.
     virtual_seconds: since the run began, at the end of the round, where a simulation's scenario keeps time.
     """
 
@@ -111,8 +112,15 @@ class RoundRecord:
     clamped: int = 0
     capped: int = 0
     epsilon: float | None = None
+    privacy: Mapping[str, str | int | float] = field(default_factory=dict)
     finished: str = ""
     virtual_seconds: float | None = None
+
+    @property
+    def spent(self) -> float | None:
+        """The largest epsilon of any client up to this round, as far as the record knows."""
+        known = [self.privacy.get("epsilon"), self.epsilon]
+        return max((float(epsilon) for epsilon in known if epsilon is not None), default=None)
 
 
 class RunStore:
@@ -304,6 +312,20 @@ class RunStore:
             GROUP BY clients.client
         """
         return dict(self._database.execute(query, (json.dumps(list(clients)),)).fetchall())
+
+    def most_asked(self, round_number: int, clients: Iterable[int]) -> int:
+        """The most rounds that any client was asked in and has not refused, if ``clients`` are in this round."""
+        all_before = """
+            SELECT count(DISTINCT round) FROM clients WHERE status != 'refused' GROUP BY client ORDER BY 1 DESC LIMIT 1
+        """
+        before = self._database.execute(all_before).fetchone()
+        query = """
+            SELECT 1 + count(DISTINCT clients.round) FROM json_each(?)
+            LEFT JOIN clients ON clients.client = json_each.value AND status != 'refused' AND clients.round != ?
+            GROUP BY json_each.value ORDER BY 1 DESC LIMIT 1
+        """
+        with_these = self._database.execute(query, (json.dumps(list(clients)), round_number)).fetchone()
+        return max(before[0] if before else 0, with_these[0] if with_these else 0)
 
     def clients(self) -> list[tuple[int, int, ClientRecord]]:
         """What became of every invited client: (round, attempt, record), in order."""

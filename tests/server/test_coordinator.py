@@ -74,6 +74,12 @@ class Scripted:
     def honest(self, client: int) -> Script:
         return lambda request, content: [self.reply(request, self.contribution(client, content).to_bytes())]
 
+    def spending(self, client: int, epsilon: float) -> Script:
+        def answer(request: Request, content: bytes) -> list[Any]:
+            return [self.reply(request, self.contribution(client, content).to_bytes(), epsilon=epsilon)]
+
+        return answer
+
     def lying(self, client: int, lie: Callable[[Contribution], None]) -> None:
         def answer(request: Request, content: bytes) -> list[Any]:
             contribution = self.contribution(client, content)
@@ -124,6 +130,19 @@ def scripted(tmp_path: Path) -> Iterator[Make]:
     yield make
     for one in made:
         one.store.close()
+
+
+def test_each_round_states_its_privacy(scripted: Make) -> None:
+    one = scripted(
+        privacy={"unit": "example", "epsilon": 3.0, "delta": 1e-5}, aggregation={"rule": "mean", "weight_cap": 20}
+    )
+    for client, spent in enumerate((0.5, 1.25, 0.75, 1.0)):
+        one.grid.scripts[client] = one.spending(client, spent)
+    one.run()
+    first, *trained = one.store.rounds()
+    assert first.privacy == {}
+    assert [record.privacy["epsilon"] for record in trained] == [1.25, 1.25, 1.25]
+    assert {record.privacy["mechanism"] for record in trained} == {"dp_sgd"}
 
 
 def test_every_round_is_committed_once_in_order(scripted: Make) -> None:

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from leptonic.errors import RunError
 from leptonic.experiment_file import from_mapping
+from leptonic.pipeline import pipeline_for
+from leptonic.privacy.client_level import client_plan
+from leptonic_server.privacy_record import PrivacyRecords
 from leptonic_server.report import write_report
 from leptonic_server.report.axes import ticks, whole_ticks
 from leptonic_server.report.markup import text
@@ -296,6 +299,68 @@ def test_epsilon_is_the_largest_of_all_rounds(tmp_path: Path) -> None:
     commit(store, record(1, epsilon=2.5), [ClientRecord(0, "counted", epsilon=2.5)])
     commit(store, record(2, epsilon=1.0), [ClientRecord(1, "counted", epsilon=1.0)])
     assert "Epsilon 2.5 of 3" in read(store).text
+
+
+MECHANISMS: list[tuple[dict[str, Any], str, str, str]] = [
+    (
+        {"mechanism": "distributed"},
+        "by integer noise that each client adds before secure aggregation",
+        "against the server, other clients and those who get the model, at most 6 of the 14 clients in a sum colluding",
+        "from each client, of whom 8 are counted on, in words of 32 bits",
+    ),
+    (
+        {"mechanism": "local"},
+        "by noise in each client's own message",
+        "against everyone, the server and all other clients together",
+        "Each client adds all the noise that protects it.",
+    ),
+    (
+        {"mechanism": "server"},
+        "by noise that the server adds to each sum",
+        "but not against the server. ",
+        "The server must be trusted to add the noise: it sees each update. Gaussian noise with a multiplier of",
+    ),
+    (
+        {"mechanism": "correlated", "band": 5},
+        "by noise that the server correlates over rounds",
+        "but not against the server. ",
+        "The server must be trusted to add the noise: it can undo it.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("privacy", "by", "against", "further"), MECHANISMS)
+def test_client_level_names_mechanism_and_adversary(
+    tmp_path: Path, privacy: dict[str, Any], by: str, against: str, further: str
+) -> None:
+    """As a run writes it, with the epsilon of the plan where clients report none."""
+    sections: dict[str, Any] = {
+        "privacy": {"unit": "client", "epsilon": 4.0, "delta": 1e-3, "clip_norm": 0.5, **privacy},
+        "federation": {"clients": 100, "cohort": 20},
+        "aggregation": {"rule": "mean", "weighting": "uniform"},
+        "training": {"rounds": 10},
+        **({"secure_aggregation": {}} if privacy["mechanism"] == "distributed" else {}),
+    }
+    store = open_store(tmp_path, mode="deployed", **sections)
+    records = PrivacyRecords(store.experiment, pipeline_for(store.experiment, 650), store)
+    commit(store, record(0))
+    for number in range(1, 11):
+        clients = {
+            client: ClientRecord(client, "counted") for client in range(20 * (number % 5), 20 * (number % 5) + 20)
+        }
+        commit(store, record(number, privacy=records.after(number, clients)), list(clients.values()))
+    page = read(store)
+    assert f"Client-level differential privacy {by}, with epsilon at most 4 at delta = 0.001, per client" in page.text
+    assert against in page.text
+    assert further in page.text
+    spent = client_plan(store.experiment, 650).epsilon(2)
+    assert (
+        f"No client has spent more than epsilon = {bound(spent)}: each was asked to join 2 rounds at most." in page.text
+    )
+    assert f"Epsilon {bound(spent)} of 4 \u00b7 delta 0.001" in page.text
+    assert "Epsilon by round" in charts(page)
+    assert "Example-level" not in page.text
+    store.close()
 
 
 def test_model_file_is_compared(tmp_path: Path) -> None:

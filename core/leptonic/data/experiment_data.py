@@ -12,12 +12,13 @@ from leptonic.data.examples import Examples
 from leptonic.data.partition import partition
 from leptonic.data.sources import read_local
 from leptonic.errors import ExperimentError
-from leptonic.experiment import Data, Experiment, OwnData
+from leptonic.experiment import CatalogueData, Data, Experiment, Iid, OwnData, Sampled
 
 __all__ = [
     "array_names",
     "client_examples",
     "client_rows",
+    "client_sizes",
     "local_examples",
     "test_examples",
     "training_examples",
@@ -60,6 +61,21 @@ def client_rows(experiment: Experiment, examples: Examples) -> Sequence[NDArray[
         count=federation.clients,
         seed=experiment.seed,
     )
+
+
+def client_sizes(experiment: Experiment) -> list[int]:
+    """The number of rows of each simulated client; read from the data only where the partition depends on them.
+
+    Errors as training_examples.
+    """
+    federation = experiment.federation
+    total = catalogue.spec_of(experiment.data).train_examples
+    if isinstance(federation.partition, Sampled):
+        return [federation.partition.examples] * federation.clients
+    if isinstance(federation.partition, Iid) and isinstance(experiment.data, CatalogueData) and total is not None:
+        more = total % federation.clients
+        return [total // federation.clients + (client < more) for client in range(federation.clients)]
+    return [len(rows) for rows in client_rows(experiment, training_examples(experiment))]
 
 
 def client_examples(experiment: Experiment) -> list[Examples]:

@@ -18,7 +18,7 @@ from leptonic.experiment import ExamplePrivacy, Training
 from leptonic.privacy.composition import Composition, prv_epsilon
 from leptonic.privacy.mechanisms import SampledGaussian
 
-__all__ = ["ExamplePlan", "plan", "epsilon_spent", "check_release", "statement"]
+__all__ = ["ExamplePlan", "plan", "epsilon_spent", "check_release", "statement", "steps_per_round"]
 
 _TIGHTNESS = 0.99
 """Calibration stops at the first noise whose epsilon lies between this part of the target and the target."""
@@ -66,7 +66,7 @@ def plan(privacy: ExamplePrivacy, training: Training, *, public_size: int, relea
             f" outright: set it below {1 / public_size:.3g}"
         )
     sample_rate = training.batch_size / public_size
-    steps = _steps_per_round(training, public_size)
+    steps = steps_per_round(training, public_size)
     return ExamplePlan(
         noise_multiplier=_calibrate(sample_rate, steps * releases, privacy.delta, privacy.epsilon),
         sample_rate=sample_rate,
@@ -111,7 +111,7 @@ def statement(plan: ExamplePlan) -> str:
     )
 
 
-def _steps_per_round(training: Training, public_size: int) -> int:
+def steps_per_round(training: Training, public_size: int) -> int:
     """local_steps, or local_epochs of the declared data rounded half up, and at least 1."""
     if training.local_steps is not None:
         return training.local_steps

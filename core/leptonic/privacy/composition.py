@@ -24,7 +24,7 @@ from leptonic.errors import PrivacyError, UnaccountedMechanism
 from leptonic.privacy.mechanisms import DistributedDiscreteGaussian, Mechanism, SampledGaussian, Skellam
 from leptonic.privacy.renyi import ORDERS, RenyiCurve
 
-__all__ = ["Accountant", "Composition", "check_delta", "prv_epsilon"]
+__all__ = ["Accountant", "Composition", "check_delta", "has_pld", "prv_epsilon"]
 
 Accountant = Literal["prv", "pld", "rdp"]
 
@@ -106,11 +106,16 @@ def prv_epsilon(history: tuple[tuple[float, float, int], ...], delta: float, err
     return max(0.0, epsilon)
 
 
+def has_pld() -> bool:
+    """Whether the optional accountant pld is installed."""
+    return importlib.util.find_spec("dp_accounting") is not None
+
+
 @lru_cache(maxsize=256)
 def _pld_epsilon(history: tuple[tuple[float, float, int], ...], delta: float) -> float:
     """The pessimistic bound of privacy loss distributions, for adding or removing a unit."""
-    if importlib.util.find_spec("dp_accounting") is None:
-        raise PrivacyError("the accountant pld needs the package dp-accounting: install it, or use prv")
+    if not has_pld():
+        raise PrivacyError("the accountant pld needs dp-accounting: pip install 'leptonic[pld]', or use prv")
     from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
     from dp_accounting.pld import PLDAccountant
 

@@ -95,7 +95,7 @@ def _epsilon(facts: Facts) -> Iterator[Markup]:
     if privacy is not None and facts.epsilons:
         yield line_chart(
             "Epsilon by round",
-            f"The largest that any client has reported so far, at delta = {privacy.delta:g}.",
+            f"The largest of any client so far, per {privacy.unit}, at delta = {privacy.delta:g}.",
             [Series("epsilon", 4, facts.epsilons)],
             shown=bound,
             tick=lambda value: f"{value:.4g}",

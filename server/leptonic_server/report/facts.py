@@ -117,13 +117,13 @@ class Facts:
 
     @cached_property
     def epsilons(self) -> tuple[tuple[int, float], ...]:
-        """(round, largest epsilon that any client has reported up to it); empty where none was."""
+        """(round, largest epsilon of any client up to it: reported, or as the plan charges); empty where none was."""
+        known = [(number, record.epsilon) for number, _, record in self.answers if record.epsilon is not None]
+        known += [(record.round, record.spent) for record in self.rounds if record.spent is not None]
         largest: dict[int, float] = {}
         so_far = 0.0
-        for number, _, record in self.answers:
-            if record.epsilon is not None:
-                so_far = max(so_far, record.epsilon)
-                largest[number] = so_far
+        for number, epsilon in sorted(known):
+            largest[number] = so_far = max(so_far, epsilon)
         return tuple(largest.items())
 
     @cached_property

@@ -1,6 +1,9 @@
 """The top of a report: what ran, its numbers, what to know of them, the model's hash, the privacy statement."""
 
+from collections.abc import Mapping
+
 from leptonic.experiment import Privacy
+from leptonic.privacy.promise import promise_of
 from leptonic_server.report.facts import Facts
 from leptonic_server.report.findings import Finding, findings
 from leptonic_server.report.markup import Markup, join, tag
@@ -118,18 +121,49 @@ def _privacy_words(facts: Facts) -> list[str]:
             "No differential privacy: the experiment has no [privacy] section.",
             "The clients' data did not leave them, but the model and the updates may reveal something of it.",
         ]
-    spent = (
-        f"The largest epsilon that a client has reported is {bound(facts.epsilons[-1][1])}."
-        if facts.epsilons
-        else "No client has reported an epsilon."
-    )
+    spent = _spent(facts)
     if _in_vain(facts):
         return ["Privacy noise drawn from the seed: protects nobody.", spent + " It holds for secret noise only."]
+    promise = promise_of(facts.experiment)
+    assert promise is not None
     return [
-        f"Example-level differential privacy by DP-SGD on each client, with epsilon at most {privacy.epsilon:g} "
-        f"at delta = {privacy.delta:g}, per example of one client (add/remove adjacency), against everyone who "
-        "gets the client's updates: the server, other clients, and those who get the model.",
-        f"{spent} Each client calibrates its own noise and keeps its own ledger; this page repeats what they say.",
+        f"{promise.by}, with epsilon at most {privacy.epsilon:g} at delta = {privacy.delta:g}, {promise.unit}, "
+        f"against {promise.against}.",
+        f"{spent} {promise.holder}",
+        *_noise(facts.last.privacy),
+    ]
+
+
+def _spent(facts: Facts) -> str:
+    """Who says how much was spent."""
+    if not facts.epsilons:
+        return "No client has reported an epsilon."
+    largest = bound(facts.epsilons[-1][1])
+    joined = facts.last.privacy.get("joined")
+    if joined is None:
+        return f"The largest epsilon that a client has reported is {largest}. This page repeats what they say."
+    rounds = plural(int(joined), "round")
+    return f"No client has spent more than epsilon = {largest}: each was asked to join {rounds} at most."
+
+
+def _noise(privacy: Mapping[str, str | int | float]) -> list[str]:
+    """The parameters of client-level noise, as the last round's record states them."""
+    if "scale" in privacy:
+        law = str(privacy["noise"]).replace("_", " ")
+        noise = (
+            f"{law} noise of deviation {privacy['local_deviation']:.4g} from each client, of whom "
+            f"{privacy['honest']} are counted on, in words of {privacy['bits']} bits at {privacy['scale']:.6g} steps "
+            "to a unit"
+        )
+    elif "noise_multiplier" in privacy:
+        noise = f"Gaussian noise with a multiplier of {privacy['noise_multiplier']:.4g}"
+    else:
+        return []
+    when = " in the last round" if "update_noise_multiplier" in privacy else ""
+    return [
+        f"{noise[0].upper()}{noise[1:]}; updates clipped to a norm of {privacy['clip_norm']:.4g}{when}, their sum "
+        f"divided by {privacy['denominator']:g}; Renyi accountant, "
+        f"{plural(int(privacy['participations']), 'round')} of one client at most, no amplification by sampling."
     ]
 
 

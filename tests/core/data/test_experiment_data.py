@@ -8,7 +8,7 @@ import pytest
 
 from leptonic.data import catalogue, experiment_data
 from leptonic.data.examples import Examples
-from leptonic.data.experiment_data import client_examples, local_examples, training_examples
+from leptonic.data.experiment_data import client_examples, client_rows, client_sizes, local_examples, training_examples
 from leptonic.data.export import export, export_clients
 from leptonic.errors import DataError, ExperimentError
 from leptonic.experiment import Experiment
@@ -145,3 +145,23 @@ def test_a_folder_that_cannot_be_written(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         export(digits(), 0, tmp_path / "file")
+
+
+PARTITIONS: list[dict[str, Any]] = [
+    {"scheme": "iid"},
+    {"scheme": "dirichlet", "alpha": 0.5},
+    {"scheme": "quantity", "alpha": 1.0},
+    {"scheme": "sampled", "examples": 17},
+]
+
+
+@pytest.mark.parametrize("scheme", PARTITIONS)
+def test_sizes_are_those_of_the_partition(scheme: dict[str, Any]) -> None:
+    experiment = digits(federation={"clients": 5, "partition": scheme}, data={"name": "digits", "train_examples": 903})
+    rows = client_rows(experiment, training_examples(experiment))
+    assert client_sizes(experiment) == [len(rows[client]) for client in range(5)]
+
+
+def test_sizes_of_equal_parts_need_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "load", None)
+    assert client_sizes(digits(federation={"clients": 5})) == [288, 288, 287, 287, 287]
