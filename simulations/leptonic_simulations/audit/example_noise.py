@@ -2,12 +2,14 @@
 
 import math
 import secrets
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from leptonic.errors import PrivacyError
 from leptonic.experiment import ExamplePrivacy
 from leptonic.privacy.accounting import epsilon_spent
 from leptonic_client.data import LocalData
@@ -82,11 +84,14 @@ def example_sampling(auditor: Auditor) -> list[Finding]:
     if plan.sample_rate >= 1:
         return []
     rows = min(plan.public_size, 2000)
-    wanted = max(2, min(auditor.experiment.training.rounds, math.ceil(TRIALS / (rows * plan.steps_per_round))))
-    rounds = min(wanted, auditor.experiment.training.rounds)
+    steps = min(plan.steps_per_round, math.ceil(TRIALS / rows))
+    rounds = min(auditor.experiment.training.rounds, max(2, math.ceil(TRIALS / (rows * steps))))
     data, run = _numbered(auditor, rows), secrets.token_hex(8)
     drawn = np.array(
-        [[_batches(auditor, data, client, number, run) for number in range(1, rounds + 1)] for client in range(CLIENTS)]
+        [
+            [_batches(auditor, data, client, number, run, steps) for number in range(1, rounds + 1)]
+            for client in range(CLIENTS)
+        ]
     )
     rate = plan.sample_rate
     chances = {
@@ -123,10 +128,12 @@ def _numbered(auditor: Auditor, rows: int) -> LocalData:
     return held(features, labels)
 
 
-def _batches(auditor: Auditor, data: LocalData, client: int, round_number: int, run: str) -> np.ndarray:
-    """Which rows came before the model in each step of a client's round. Returns (steps, rows) bool."""
+def _batches(
+    auditor: Auditor, data: LocalData, client: int, round_number: int, run: str, steps: int
+) -> NDArray[np.bool_]:
+    """Which rows came before the model in each of the first steps of a client's round. Returns (steps, rows)."""
     asked = auditor.client(data, client, public_size=auditor.declared)
-    seen: list[np.ndarray] = []
+    seen: list[NDArray[np.bool_]] = []
 
     def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         shown = inputs[0].detach().cpu()
@@ -138,10 +145,13 @@ def _batches(auditor: Auditor, data: LocalData, client: int, round_number: int, 
         seen.append(present)
 
     work = auditor.work(asked, run=run, round_number=round_number)
+    if work.protection is None:
+        raise PrivacyError("the client answers without protection")
+    fewer = replace(work.protection, plan=replace(work.protection.plan, steps_per_round=steps))
     hook = auditor.trainer.model.register_forward_pre_hook(look)
     try:
-        auditor.trainer.train(work)
+        auditor.trainer.train(replace(work, protection=fewer))
     finally:
         hook.remove()
-    steps = work.protection.plan.steps_per_round if work.protection else len(seen)
+    # Trying with an empty batch looks like a step.
     return np.stack(seen[-steps:])

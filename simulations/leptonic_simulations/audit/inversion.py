@@ -67,7 +67,8 @@ def _divided(weights: Tensor, bias: Tensor) -> Tensor:
     """The least-squares x of weights = bias x^T, (features,)."""
     # As one of length 1: squares of small gradients leave float32, and not every device has float64.
     unit = bias / bias.norm().clamp(min=1e-30)
-    return (unit @ weights) / bias.norm().clamp(min=1e-30)
+    found: Tensor = (unit @ weights) / bias.norm().clamp(min=1e-30)
+    return found
 
 
 def _sought(
