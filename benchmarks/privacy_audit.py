@@ -30,11 +30,12 @@ sys.path.insert(0, str(ROOT))
 
 from tests.simulations.audit import faults  # noqa: E402
 
-ABOUT = """*accused*: audits with a finding that contradicts the claim, of so many of the same code. For correct code the
-chance is 0.001 at most in a whole audit; a fault should be accused every time. *white box*: neighbouring inputs, noise and
-sampling. *whole audit*: all of `leptonic audit` on Fashion-MNIST; *shown by guesses* is a lower bound at level 5e-4 (a
-correct run shows less than it claims; the baseline is what the accountant states at delta 1e-6), *by cosines* an estimate
-that warns at most. Gradient inversion: correlation of the reconstruction with the image."""
+ABOUT = """*accused*: audits with a finding that contradicts the claim, of so many of the same code. For correct code
+the chance is 0.001 at most in a whole audit; a fault should be accused every time. *white box*:
+neighbouring inputs, noise and sampling. *whole audit*: all of `leptonic audit` on Fashion-MNIST; *shown by
+guesses* is a lower bound at level 5e-4 (a correct run shows less than it claims; the baseline is what the
+accountant states at delta 1e-6), *by cosines* an estimate that warns at most. Gradient inversion:
+correlation of the reconstruction with the image."""
 
 DIGITS = {
     "name": "digits",

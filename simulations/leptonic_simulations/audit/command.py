@@ -22,9 +22,7 @@ def audit(
         Path, typer.Argument(metavar="RUN|FILE", help="A run's folder, or an experiment file.", show_default=False)
     ],
     set_: SetOption = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer canaries and attack steps: seconds to a minute.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer canaries and attack steps: about a minute.")] = False,
     export: Annotated[
         Path | None,
         typer.Option(

@@ -32,7 +32,7 @@ class Effort:
 
 
 FULL = Effort(canaries=1000, seconds=120.0, steps=400)
-QUICK = Effort(canaries=200, seconds=10.0, steps=60)
+QUICK = Effort(canaries=200, seconds=10.0, steps=100)
 
 
 @dataclass(frozen=True)
