@@ -132,7 +132,7 @@ def test_only_the_last_vectors_stay_on_disk(store: RunStore) -> None:
 def test_what_a_commit_overwrites_is_never_the_last_round(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also after a commit that failed half-way, and after the store was opened anew."""
 
-    def torn(path: Path, content: bytes) -> None:
+    def torn(path: Path, content: bytes, *, private: bool) -> None:
         path.write_bytes(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 

@@ -8,7 +8,7 @@ import numpy as np
 from leptonic.experiment import Experiment
 from leptonic.privacy.forecast.signal import Signal
 
-__all__ = ["Point", "Target", "some_rounds", "with_epsilon"]
+__all__ = ["Point", "Target", "in_order", "some_rounds", "with_epsilon"]
 
 
 @dataclass(frozen=True)
