@@ -93,6 +93,9 @@ class _Rounds:
             unit = self._plan.denominator / self._releases.clip_norm
             for client, update in enumerate(updates):
                 total.add(self._message(update, client))
+            # As many shares of noise as are counted on, whatever number of canaries fits into memory.
+            for client in range(len(updates), self._plan.honest):
+                total.add(self._message(np.zeros(updates.shape[1]), client))
             seen += self._releases(total) * unit
         return seen, joined
 

@@ -2,16 +2,17 @@
 
 import math
 import secrets
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leptonic.errors import PrivacyError
 from leptonic.integers import to_fixed
-from leptonic.pipeline import ClientLevelPipeline, ClippedPipeline
+from leptonic.pipeline import ClientLevelPipeline, Contribution
 from leptonic.privacy.correlated_noise import BandedNoise
 from leptonic.privacy.distributed import DistributedMechanism
-from leptonic.privacy.trusted_server import TrustedServer
+from leptonic.privacy.trusted_server import AdaptiveClip, TrustedServer
 from leptonic_simulations.audit.client_messages import ClientMessages, Releases, plan_of, signed
 from leptonic_simulations.audit.findings import NOISE, Finding
 from leptonic_simulations.audit.noise_tests import noise_findings
@@ -22,6 +23,10 @@ __all__ = ["client_noise"]
 
 CLIENTS = 2
 FEWEST, MOST = 4, 40
+COUNTS = 160
+"""Rounds from which the noise on an adaptive clip's counts is judged."""
+MOST_ENTRIES = 10**7
+"""That these rounds may release; of larger models this noise is not judged."""
 
 
 def client_noise(auditor: Auditor) -> list[Finding]:
@@ -37,7 +42,11 @@ def client_noise(auditor: Auditor) -> list[Finding]:
         name: slice(start, start + size)
         for name, start, size in zip(layout.names, layout.offsets, layout.sizes, strict=True)
     }
-    return noise_findings(_of_server(auditor, parts)[None], parts)
+    adaptive = plan.mechanism.adaptive if isinstance(plan.mechanism, TrustedServer) else None
+    if adaptive is None:
+        return noise_findings(_of_server(auditor, parts)[None], parts)
+    updates = noise_findings(_of_server(auditor, parts)[None], parts, level=NOISE / 2)
+    return updates + _of_counts(auditor, adaptive) if layout.size <= MOST_ENTRIES / COUNTS else updates
 
 
 def _of_clients(auditor: Auditor) -> NDArray[np.float64]:
@@ -45,7 +54,8 @@ def _of_clients(auditor: Auditor) -> NDArray[np.float64]:
     messages, pipeline, plan = ClientMessages(auditor), auditor.trainer.pipeline, plan_of(auditor)
     assert isinstance(pipeline, ClientLevelPipeline)
     assert isinstance(plan.mechanism, DistributedMechanism)
-    zeros, rounds = np.zeros(auditor.trainer.layout.size), min(plan.participations, FEWEST)
+    zeros = np.zeros(auditor.trainer.layout.size)
+    rounds = min(plan.participations, auditor.experiment.training.rounds, FEWEST)
     deviation = math.sqrt(plan.mechanism.local_variance)
     drawn: list[list[NDArray[np.float64]]] = []
     while len(drawn) * plan.mechanism.dimension * CLIENTS < 1.2 * shows(7, NOISE) or len(drawn) < FEWEST:
@@ -62,16 +72,13 @@ def _of_clients(auditor: Auditor) -> NDArray[np.float64]:
 
 def _of_server(auditor: Auditor, parts: dict[str, slice]) -> NDArray[np.float64]:
     """Releases of sums of zeros, in claimed deviations, as independent draws: (rounds, d)."""
-    pipeline, plan = auditor.trainer.pipeline, plan_of(auditor)
-    assert isinstance(pipeline, ClippedPipeline)
+    plan = plan_of(auditor)
     smallest = min(part.stop - part.start for part in parts.values())
     wanted = min(MOST, max(FEWEST, math.ceil(1.2 * shows(len(parts) + 6, NOISE) / smallest)))
     releases, drawn = Releases(auditor), []
-    nothing = pipeline.zero()
-    nothing.scalars[:] = to_fixed([plan.denominator, *[0.0] * (len(nothing.scalars) - 1)])
     for _ in range(wanted + wanted % 2):
         clip_norm = releases.clip_norm
-        drawn.append(releases(nothing) * plan.denominator / clip_norm)
+        drawn.append(releases(_of_nobody(auditor)) * plan.denominator / clip_norm)
     match plan.mechanism:
         case TrustedServer(adaptive=adaptive, noise_multiplier=multiplier):
             return np.array(drawn) / (adaptive.update_noise_multiplier if adaptive else multiplier)
@@ -79,6 +86,27 @@ def _of_server(auditor: Auditor, parts: dict[str, slice]) -> NDArray[np.float64]
             return _whitened(np.array(drawn), banded) / banded.deviation
         case _:
             raise PrivacyError("the clients add this run's noise, not the server")
+
+
+def _of_counts(auditor: Auditor, adaptive: AdaptiveClip) -> list[Finding]:
+    """The noise on counts of nobody, as the clip that they move tells it: one draw a round."""
+    releases, drawn = Releases(auditor), []
+    for _ in range(COUNTS):
+        before = releases.clip_norm
+        releases(_of_nobody(auditor))
+        share = adaptive.quantile - math.log(releases.clip_norm / before) / adaptive.rate
+        drawn.append((share - 0.5) * adaptive.denominator / adaptive.deviation_of_bits)
+    found = noise_findings(np.array(drawn)[None, None], {"all rounds": slice(0, COUNTS)}, level=NOISE / 2)
+    names = ("variance of the count that moves the clip", "left between its rounds")
+    return [replace(finding, question=name) for finding, name in zip(found, names, strict=True)]
+
+
+def _of_nobody(auditor: Auditor) -> Contribution:
+    """A sum of as many zeros as a round wants."""
+    pipeline = auditor.trainer.pipeline
+    nothing = pipeline.zero()
+    nothing.scalars[:] = to_fixed([plan_of(auditor).denominator, *[0.0] * (len(nothing.scalars) - 1)])
+    return nothing
 
 
 def _whitened(released: NDArray[np.float64], banded: BandedNoise) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ never accuse.
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["GUESSES", "LEVEL", "NOISE", "SAMPLING", "Finding", "Verdict", "contradicted"]
+__all__ = ["GUESSES", "LEVEL", "NOISE", "SAMPLING", "Finding", "Verdict"]
 
 LEVEL = 1e-3
 """Probability that a correct run is accused of anything."""
@@ -37,8 +37,3 @@ class Finding:
     found: float | None = None
     level: float | None = None
     figures: dict[str, float] = field(default_factory=dict)
-
-
-def contradicted(findings: list[Finding]) -> list[Finding]:
-    """Those that refute the claim."""
-    return [finding for finding in findings if finding.verdict == "contradicted"]

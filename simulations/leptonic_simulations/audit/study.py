@@ -99,7 +99,8 @@ def run_findings(store: RunStore) -> tuple[Finding, ...]:
         Finding(
             "the run",
             f"what clients say to have spent in {result.rounds} rounds is within the claim",
-            "holds" if result.epsilon is not None and result.epsilon <= privacy.epsilon else "contradicted",
+            "warns" if result.epsilon is None else "holds" if result.epsilon <= privacy.epsilon else "contradicted",
+            "" if result.epsilon is not None else "the run's records do not say",
             unit="epsilon",
             claimed=privacy.epsilon,
             found=result.epsilon,

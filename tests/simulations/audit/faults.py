@@ -1,5 +1,6 @@
 """Faulty parts, each of which looks right from outside: what an audit must catch."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from leptonic.privacy.distributed import DistributedMechanism
 from leptonic.privacy.engine import SecureOptimizer, SecurePrivacyEngine
 from leptonic.privacy.example_level import PrivateTraining
 from leptonic.privacy.hadamard import Rotation
-from leptonic.privacy.trusted_server import TrustedServer
+from leptonic.privacy.trusted_server import AdaptiveClip, TrustedServer
 from leptonic.randomness import SecureStream
 from leptonic.update import LocalUpdate
 from leptonic_client.data import LocalData
@@ -172,3 +173,19 @@ def repeated_server_noise(experiment: Experiment, pipeline: Pipeline, *, seeded:
     """Client level, server's noise: the same in each round."""
     assert isinstance(pipeline, ClippedPipeline)
     return CentralNoise(pipeline, lambda number: SecureStream(b"n" * 32))
+
+
+class _Certain(AdaptiveClip):
+    def apply(self, bits: float, clip_norm: float, stream: SecureStream) -> tuple[float, float]:
+        share = 0.5 + bits / self.denominator
+        return clip_norm * math.exp(-self.rate * (share - self.quantile)), share
+
+
+def no_noise_on_counts(experiment: Experiment, pipeline: Pipeline, *, seeded: bool) -> CentralNoise | None:
+    """Client level, server's noise: on updates alone, not on the count that moves the clip."""
+    assert isinstance(pipeline, ClippedPipeline)
+    mechanism = pipeline.plan.mechanism
+    assert isinstance(mechanism, TrustedServer)
+    certain = _Certain(**{name: getattr(mechanism.adaptive, name) for name in AdaptiveClip.__dataclass_fields__})
+    plan = replace(pipeline.plan, mechanism=replace(mechanism, adaptive=certain))
+    return CentralNoise(replace(pipeline, plan=plan), lambda number: SecureStream())

@@ -104,6 +104,15 @@ def test_the_same_noise_in_two_rounds_is_caught_and_nothing_else() -> None:
     assert found == {"left between rounds"}
 
 
+def test_noise_that_is_left_out_of_the_count_that_moves_the_clip_is_caught() -> None:
+    with auditing(Subject(private("adaptive"), server_noise=faults.no_noise_on_counts)) as auditor:
+        accused = [finding for finding in client_noise(auditor) if finding.verdict == "contradicted"]
+    assert [finding.question for finding in accused] == [
+        "variance of the count that moves the clip",
+        "left between its rounds",
+    ]
+
+
 def test_a_sum_of_few_clients_cannot_be_guessed_at_and_says_so() -> None:
     made = experiment(
         federation={"clients": 10},
@@ -119,3 +128,15 @@ def test_a_sum_of_few_clients_cannot_be_guessed_at_and_says_so() -> None:
 def test_an_experiment_without_client_level_privacy_is_refused() -> None:
     with auditing(Subject(experiment())) as auditor, pytest.raises(PrivacyError, match="no client-level privacy"):
         plan_of(auditor)
+
+
+def test_a_sum_has_all_the_noise_that_is_counted_on_even_if_memory_holds_fewer_canaries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = private("distributed", epsilon=0.5)
+    monkeypatch.setattr("leptonic_simulations.audit.client_canaries.MOST_ENTRIES", 10 * 650)
+    with auditing(Subject(made)) as auditor:
+        assert plan_of(auditor).honest > 10
+        guessed, _ = canaries(auditor)
+    assert guessed.figures["canaries"] == 10
+    assert guessed.verdict == "holds"
