@@ -68,12 +68,13 @@ def guess_finding(
         epsilon_lower_bound(correct=right, guesses=guesses, canaries=canaries, delta=delta, level=GUESSES)
         for right in (correct, guesses)
     )
+    powerless = "" if best > epsilon else ": so few cannot refute this claim"
     return Finding(
         AUDIT,
         f"{canaries} {what}",
         "contradicted" if bound > epsilon else "holds",
         f"{correct} of {guesses} guesses right, which shows {bound:.2f}; all right would have shown {best:.2f}, "
-        f"at delta {delta:g}",
+        f"at delta {delta:g}{powerless}",
         unit="epsilon",
         claimed=epsilon,
         found=bound,

@@ -60,7 +60,7 @@ def study(
         for name, audit in _audits(subject.experiment, effort, progress).items():
             progress(name)
             findings += audit(auditor)
-        shown = demonstration(auditor, steps=effort.steps, progress=progress)
+        shown = None if auditor.made else demonstration(auditor, steps=effort.steps, progress=progress)
         findings += shown.findings() if shown else []
         notes = tuple(_notes(auditor, shown))
     return Study(subject.experiment, tuple(findings), shown, notes, time.monotonic() - begun)
@@ -118,8 +118,8 @@ def _notes(auditor: Auditor, shown: Shown | None) -> list[str]:
     if experiment.privacy is None:
         notes.append("the experiment claims no privacy: nothing but the demonstration applies")
     if auditor.made:
-        notes.append("the data are their owners' and not here: the audits ran on made-up examples")
-    if shown is None:
+        notes.append("the data are their owners' and not here: the audits ran on made-up examples, and show none")
+    elif shown is None:
         notes.append("examples are no images: gradient inversion is not shown")
     if experiment.simulation.engine in ("batched", "auto") and isinstance(experiment.privacy, ExamplePrivacy):
         notes.append(
