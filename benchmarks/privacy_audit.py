@@ -95,16 +95,9 @@ def rates(times: int) -> list[Figure]:
     """How often each case is accused."""
     figures = []
     for case in cases():
-        share, guilty = sum(accused(case) for _ in range(times)) / times, bool(case.parts)
-        figures.append(
-            Figure(
-                f"white box, {case.name}: accused of {times}",
-                "of them",
-                share,
-                target="all" if guilty else "none",
-                met=share == float(guilty),
-            )
-        )
+        count, due = sum(accused(case) for _ in range(times)), times if case.parts else 0
+        name, unit = f"white box, {case.name}: accused", f"of {times}"
+        figures.append(Figure(name, unit, float(count), target=str(due), met=count == due))
     return figures
 
 
