@@ -29,7 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "local": {"privacy": {**PRIVACY, "mechanism": "local"}},
 }
-CANARIES = ClientCanaries(canaries=100, seconds=60.0)
+CANARIES = ClientCanaries(canaries=64, seconds=60.0)
 MOVES = "one client, aimed at each of 2 parameters, moves a sum by"
 
 Audit = Callable[[Auditor], list[Finding]]
