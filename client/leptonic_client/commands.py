@@ -26,7 +26,6 @@ def client(
     allow: Annotated[
         list[str] | None, typer.Option(metavar="PACKAGE.MODULE:NAME", help="Own model or task that may be used here.")
     ] = None,
-    max_epsilon: Annotated[float | None, typer.Option(help="Join only runs with at most this privacy target.")] = None,
     public_size: Annotated[int | None, typer.Option(help="Declared number of examples, under privacy.")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="No TLS; this machine only.")] = False,
     once: Annotated[bool, typer.Option("--once", help="End when a joined run ends.")] = False,
@@ -38,7 +37,8 @@ def client(
     """Run a node on local data: it joins the coordinator's runs, and only its model updates leave this machine.
 
     The node runs installed code only, answers a repeated request with the bytes it had sent, and reconnects for
-    ever. Its key is made at the first start.
+    ever. Its key is made at the first start. What it spends of the data's privacy stands in its ledger (leptonic
+    ledger), within the limits of its file.
 
     Examples:
 
@@ -61,7 +61,6 @@ def client(
         "home": home,
         "device": device,
         "allow": allow or None,
-        "max_epsilon": max_epsilon,
         "public_size": public_size,
         "insecure": insecure or None,
     }

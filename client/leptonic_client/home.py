@@ -1,8 +1,8 @@
-"""What a client keeps between rounds, on its own disk: algorithm state, released rounds, last replies.
+"""What a client keeps between rounds, on its own disk: algorithm state, its ledger of privacy, last replies.
 
 State is kept by round, so that a client can continue from the last round in which its update was counted,
-whatever happened since. Under privacy a round is reserved before any training and marked when its reply is
-kept, just before it may leave: from then on only those bytes can be had for it, whatever the coordinator
+whatever happened since. Under privacy a round is reserved in the ledger before any training and settled when its
+reply is kept, just before it may leave: from then on only those bytes can be had for it, whatever the coordinator
 asks. A run belongs to one experiment and one index, so that neither buys a fresh budget.
 """
 
@@ -10,6 +10,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +18,15 @@ from pathlib import Path
 import safetensors.numpy
 
 from leptonic.database import transaction
-from leptonic.errors import BudgetExhausted, ReplayedSession, RunError
+from leptonic.errors import ReplayedSession, RunError
 from leptonic.files import write_atomic
+from leptonic.privacy.ledger import Charge, Ledger, Limits, RoundKey
 from leptonic.update import Vector
 
-__all__ = ["ClientHome", "KeptReply", "Refusal"]
+__all__ = ["ClientHome", "KeptReply", "Refusal", "noted_head"]
+
+HOME_FILE = "home.sqlite"
+"""Name of the database in a node's folder."""
 
 MOST_REFUSALS = 10_000
 """Refusals that are kept, so that nobody fills the owner's disk by asking."""
@@ -32,10 +37,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     run TEXT PRIMARY KEY, experiment TEXT NOT NULL, client INTEGER
 ) STRICT;
-CREATE TABLE IF NOT EXISTS releases (
-    run TEXT NOT NULL, client INTEGER NOT NULL, round INTEGER NOT NULL, released INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (run, client, round)
-) STRICT;
+CREATE TABLE IF NOT EXISTS ledger (place INTEGER PRIMARY KEY CHECK (place = 0), head BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS replies (
     run TEXT NOT NULL, step TEXT NOT NULL, digest TEXT NOT NULL, reply TEXT NOT NULL, payload BLOB NOT NULL,
     PRIMARY KEY (run, step)
@@ -72,12 +74,15 @@ class Refusal:
 class ClientHome:
     """One folder for one node, or for all clients of a simulation; readable by its owner alone.
 
-    alone: False for a worker of the process that holds the folder. Raises RunError if the folder cannot be
-    used, or if another process holds it.
+    alone: False for a worker of the process that holds the folder. lineage, limits: of the ledger, by the owner. Raises
+    RunError if the folder cannot be used, or if another process holds it.
     """
 
-    def __init__(self, folder: Path, *, alone: bool = True) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, *, alone: bool = True, lineage: str = "data", limits: Limits | None = None
+    ) -> None:
+        self.folder, self._lineage, self._limits = folder, lineage, limits
+        self._ledger: Ledger | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
@@ -90,10 +95,12 @@ class ClientHome:
         except OSError:
             os.close(self._lock)
             raise RunError(f"{folder}: another process uses this home; give each node its own --home") from None
-        self._database = _open(folder / "home.sqlite")
+        self._database = _open(folder / HOME_FILE)
 
     def close(self) -> None:
-        """Close the database, and let others use the folder."""
+        """Close ledger and database, and let others use the folder."""
+        if self._ledger is not None:
+            self._ledger.close()
         self._database.close()
         if self._lock >= 0:
             os.close(self._lock)
@@ -145,34 +152,29 @@ class ClientHome:
             if old.name not in keep:
                 old.unlink()
 
-    def reserve(self, run: str, client: int, round_number: int, limit: int) -> int:
-        """Record, durably, that this round's update may leave. Returns how many rounds of the run have been.
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, opened when it is first asked for. Raises RunError as :class:`Ledger`.
 
-        A round that was reserved, but whose update never left, is not counted again. Raises ReplayedSession if
-        an update of this round has left, BudgetExhausted at more than ``limit`` rounds.
+        Its head is noted here with each reply that is kept: a ledger that was put back, alone, does not pass.
         """
-        key = (run, client, round_number)
-        with transaction(self._database):
-            self._database.execute("INSERT OR IGNORE INTO releases VALUES (?, ?, ?, 0)", key)
-            asked = "SELECT released FROM releases WHERE run = ? AND client = ? AND round = ?"
-            if self._database.execute(asked, key).fetchone()[0]:
-                raise ReplayedSession(f"an update of round {round_number} has left; another one is not released")
-            count = "SELECT count(*) FROM releases WHERE run = ? AND client = ?"
-            (rounds,) = self._database.execute(count, key[:2]).fetchone()
-            if rounds > limit:
-                raise BudgetExhausted(
-                    f"client {client} has answered {limit} rounds, all that its privacy target was calibrated for; "
-                    f"round {round_number} is refused"
-                )
-        return int(rounds)
+        if self._ledger is None:
+            anchor = _noted(self._database)
+            self._ledger = Ledger(self.folder, lineage=self._lineage, limits=self._limits, anchor=anchor)
+        return self._ledger
 
-    def release(self, run: str, client: int, round_number: int, kept: KeptReply) -> None:
-        """Keep a reply, and mark its round as released; only then may it be sent."""
+    def reserve(self, charge: Charge, most: int, *, apart: int = 1) -> int:
+        """Charge a round before any training; see :meth:`Ledger.reserve`."""
+        return self.ledger.reserve(charge, most, apart=apart)
+
+    def release(self, key: RoundKey, kept: KeptReply) -> None:
+        """Keep a reply, and settle its round's reservation; only then may it be sent."""
+        ledger, run = self.ledger, key[0]
         with transaction(self._database):
             row = (run, kept.step, kept.digest, kept.reply, kept.payload)
             self._database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
-            mark = "UPDATE releases SET released = 1 WHERE run = ? AND client = ? AND round = ?"
-            self._database.execute(mark, (run, client, round_number))
+            self._database.execute("INSERT OR REPLACE INTO ledger VALUES (0, ?)", (ledger.head,))
+        ledger.settle(key, "left")
 
     def kept(self, run: str, step: str, digest: str) -> KeptReply | None:
         """The kept reply to the request with this digest, if there is one."""
@@ -199,6 +201,23 @@ class ClientHome:
 
     def _state_path(self, run: str, client: int, round_number: int) -> Path:
         return self.folder / "state" / run / f"client-{client}" / f"round-{round_number:06d}.safetensors"
+
+
+def noted_head(folder: Path) -> bytes | None:
+    """The head of the ledger that a home has noted, read while a node may run; None if it has noted none."""
+    path = folder / HOME_FILE
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return _noted(database)
+    except sqlite3.DatabaseError as error:
+        raise RunError(f"{path}: not a client's database ({error}); restore it from a copy") from None
+
+
+def _noted(database: sqlite3.Connection) -> bytes | None:
+    row = database.execute("SELECT head FROM ledger").fetchone()
+    return bytes(row[0]) if row else None
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -31,7 +31,7 @@ class Node:
     def __init__(self, settings: NodeSettings, *, on_event: Callable[[str], None], once: bool = False) -> None:
         self._settings, self._on_event, self._once = settings, on_event, once
         self._key = signing_key(settings.folder / "node.key", "the node's")
-        self._home = ClientHome(settings.folder)
+        self._home = ClientHome(settings.folder, lineage=settings.lineage, limits=settings.limits)
         self._membership = Membership(settings, self._key)
         self._responder = Responder(settings, self._home, self._membership, on_event)
         self._waiting = ""

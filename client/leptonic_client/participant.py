@@ -13,12 +13,13 @@ import numpy as np
 
 from leptonic import randomness
 from leptonic.errors import DecodeError, LeptonicError, PrivacyError, ProtocolError, VersionMismatch
-from leptonic.experiment import ExamplePrivacy
-from leptonic.pipeline import ClientLevelPipeline, NoisedPipeline, Occasion, encode_scalars
-from leptonic.privacy.accounting import ExamplePlan, epsilon_spent, plan
+from leptonic.pipeline import NoisedPipeline, Occasion, encode_scalars
+from leptonic.privacy.accounting import epsilon_spent
 from leptonic.privacy.client_level import ClientPlan
+from leptonic.privacy.ledger import Charge
 from leptonic.update import LocalUpdate
 from leptonic.wire import Payload, Reply, Request
+from leptonic_client.costs import plan_of, round_cost
 from leptonic_client.data import LocalData
 from leptonic_client.home import ClientHome
 from leptonic_client.training import LocalTrainer, LocalWork, Protection
@@ -46,7 +47,9 @@ class Participant:
     """Trains and evaluates for one roster index.
 
     public_size: declared number of examples, under privacy; None takes the number it holds as public.
-    seeded_noise: privacy noise from the experiment's seed, which protects nobody; simulations only.
+    seeded_noise: privacy noise from the experiment's seed, which protects nobody; simulations only. server: the
+    coordinator, as the ledger names it. trusting: whether noise counts that the coordinator promises to add.
+    reserved: the last charge, whose outcome the caller settles.
     """
 
     def __init__(
@@ -58,31 +61,26 @@ class Participant:
         *,
         public_size: int | None = None,
         seeded_noise: bool = False,
+        server: str = "",
+        trusting: bool = False,
     ) -> None:
         self.trainer, self.data, self.index, self.home = trainer, data, index, home
-        self.seeded_noise = seeded_noise
-        experiment, pipeline = trainer.experiment, trainer.pipeline
-        self.plan: ExamplePlan | ClientPlan | None = None
-        if isinstance(experiment.privacy, ExamplePrivacy):
-            # A repeated round gets the same bytes or never left the process: rounds bound the releases.
-            self.plan = plan(
-                experiment.privacy,
-                experiment.training,
-                public_size=len(data) if public_size is None else public_size,
-                releases=experiment.training.rounds,
-            )
-        elif isinstance(pipeline, ClientLevelPipeline):
-            self.plan = pipeline.plan
+        self.seeded_noise, self.server, self.trusting = seeded_noise, server, trusting
+        self.plan = plan_of(trainer, len(data) if public_size is None else public_size)
+        self.reserved: Charge | None = None
 
-    def answer(self, request: Request, content: bytes | memoryview) -> Answer:
-        """Do what ``request`` asks. Raises the named error of whatever is wrong."""
+    def answer(self, request: Request, content: bytes | memoryview, session: str = "") -> Answer:
+        """Do what ``request`` asks. session: names that of secure aggregation, where its noise is its own.
+
+        Raises the named error of whatever is wrong.
+        """
         if request.step == "train":
-            work = self.prepare(request, content)
+            work = self.prepare(request, content, session)
             return self.contribute(request, work, self.trainer.train(work))
         self._check(request, content)
         return self._evaluate(content)
 
-    def prepare(self, request: Request, content: bytes | memoryview) -> LocalWork:
+    def prepare(self, request: Request, content: bytes | memoryview, session: str = "") -> LocalWork:
         """The training that a request asks for; under privacy its release is reserved from here on."""
         self._check(request, content)
         algorithm, size = self.trainer.algorithm, self.trainer.layout.size
@@ -96,7 +94,7 @@ class Participant:
             sent=dict(zip(algorithm.broadcast, rest, strict=True)),
             state=self.home.load_state(request.run, self.index, request.counted) if algorithm.stateful else {},
             clip_norm=self._clip_norm(memoryview(content)[len(vectors) :]),
-            **self._reserve(request),
+            **self._reserve(request, session),
         )
 
     def contribute(self, request: Request, work: LocalWork, update: LocalUpdate) -> Answer:
@@ -135,20 +133,32 @@ class Participant:
             raise DecodeError(f"an update cannot be clipped to {clip_norm}")
         return float(clip_norm)
 
-    def _reserve(self, request: Request) -> "_Reserved":
-        """Note that an update may leave; from here on it is spent."""
-        if self.plan is None:
+    def _reserve(self, request: Request, session: str) -> "_Reserved":
+        """Charge an update before it is made; from here on it is spent."""
+        plan = self.plan
+        if plan is None:
             return {}
-        if isinstance(self.plan, ClientPlan):
-            joined = self.home.reserve(request.run, self.index, request.round, self.plan.participations)
-            return {"epsilon": self.plan.epsilon(joined)}
-        rounds = self.home.reserve(request.run, self.index, request.round, self.plan.releases)
+        charge = Charge(
+            run=request.run,
+            client=self.index,
+            round=request.round,
+            cost=round_cost(plan, trusting=self.trusting),
+            session=session,
+            purpose=self.trainer.experiment.purpose,
+            server=self.server,
+        )
+        if isinstance(plan, ClientPlan):
+            joined = self.home.reserve(charge, plan.participations, apart=plan.apart)
+            self.reserved = charge
+            return {"epsilon": plan.epsilon(joined)}
+        rounds = self.home.reserve(charge, plan.releases)
+        self.reserved = charge
         protection = Protection(
-            plan=self.plan,
+            plan=plan,
             noise=self._stream("noise", request.round),
             sampling=self._stream("sampling", request.round),
         )
-        return {"epsilon": epsilon_spent(self.plan, rounds), "protection": protection}
+        return {"epsilon": epsilon_spent(plan, rounds), "protection": protection}
 
     def _stream(self, purpose: str, round_number: int) -> randomness.SecureStream:
         seed = self.trainer.experiment.seed
@@ -168,15 +178,16 @@ def respond(
     content: bytes | memoryview,
     *,
     told: Callable[[LeptonicError], str] = str,
+    session: str = "",
 ) -> tuple[Reply, bytes]:
     """The reply to a request, errors included: a client's error is an event of the round, not its end.
 
-    told: what the coordinator is told of an error. The payload's description is left to the caller, who
-    knows how it travels.
+    session: see :meth:`Participant.answer`. told: what the coordinator is told of an error. The payload's description
+    is left to the caller, who knows how it travels.
     """
     started = time.perf_counter()
     try:
-        answer = participant.answer(request, content)
+        answer = participant.answer(request, content, session)
     except LeptonicError as error:
         return failure(request, error, told(error)), b""
     return success(request, answer, seconds=time.perf_counter() - started), answer.content

@@ -14,8 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from leptonic.data.examples import Examples
 from leptonic.data.experiment_data import local_examples
 from leptonic.errors import (
+    BudgetExhausted,
     ExperimentError,
     LeptonicError,
     PolicyRefused,
@@ -25,9 +27,13 @@ from leptonic.errors import (
 )
 from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_canonical
+from leptonic.pipeline import NoisedPipeline
+from leptonic.privacy.composition import check_delta
+from leptonic.privacy.ledger import Charge
 from leptonic.secagg.long_digest import long_digest
 from leptonic.secagg.roster import Roster
 from leptonic.wire import INLINE_LIMIT, Reply, Request
+from leptonic_client.costs import UNPROTECTED, run_cost
 from leptonic_client.data import local_data
 from leptonic_client.home import ClientHome, KeptReply
 from leptonic_client.participant import Participant, reply_to, respond
@@ -54,6 +60,7 @@ class Joined:
 
     experiment: Experiment
     roster: Roster | None = None
+    examples: Examples | None = None
     participant: Participant | None = None
     party: Party | None = None
 
@@ -79,6 +86,7 @@ class Responder:
         self._settings, self._home, self._membership, self._on_event = settings, home, membership, on_event
         self._runs: dict[str, Joined] = {}
         self._remembered: dict[str, Remembered] = {}
+        self._ledger = home.ledger
         self.ended = False
 
     def expected_length(self, request: Request) -> int:
@@ -123,10 +131,11 @@ class Responder:
             raise VersionMismatch("the experiment's hash is not its own: the other side runs another version")
         self._check_policy(experiment)
         roster = self._membership.roster(experiment, own)
+        examples = None if request.run in self._runs else self._check_budget(request.run, experiment)
         self._home.bind(request.run, experiment.hash)
         if request.run not in self._runs:
             self._on_event(f"joins run {request.run}: {experiment.name}, experiment {experiment.hash[:16]}")
-            self._runs, self._remembered = {request.run: Joined(experiment, roster)}, {}
+            self._runs, self._remembered = {request.run: Joined(experiment, roster, examples)}, {}
         joined = self._runs[request.run]
         if roster is not None and joined.roster is not None and roster.hash != joined.roster.hash:
             self._on_event(f"takes version {roster.content.version} of the roster")
@@ -136,14 +145,30 @@ class Responder:
         return reply_to(request, "done"), b""
 
     def _check_policy(self, experiment: Experiment) -> None:
-        """What the owner's own file allows: code by name, and a privacy that holds against the coordinator."""
+        """What the owner's own file allows: code by name."""
         for entry in experiment.own_code:
             if entry not in self._settings.allow:
                 raise PolicyRefused(f"the experiment uses {entry}, which this node's file does not allow")
-        most = self._settings.max_epsilon
-        if most is not None and (experiment.privacy is None or experiment.privacy.epsilon > most):
-            asked = "no privacy" if experiment.privacy is None else f"epsilon {experiment.privacy.epsilon:g}"
-            raise PolicyRefused(f"the experiment has {asked}, this node's file allows an epsilon of {most:g} at most")
+
+    def _check_budget(self, run: str, experiment: Experiment) -> Examples | None:
+        """Whether the whole run fits the owner's limits, so that it is not refused in its middle.
+
+        Returns the examples where it had to look. Raises BudgetExhausted.
+        """
+        limits, examples, size = self._ledger.limits, None, 1
+        if not limits or limits.delta is None:
+            return None
+        if experiment.privacy is not None:
+            examples = self._read(experiment)
+            size = self._settings.public_size or len(examples)
+            try:
+                check_delta(limits.delta, units=size if limits.unit == "example" else experiment.federation.clients)
+            except PrivacyError as error:
+                raise BudgetExhausted(f"delta in [ledger] of the node file: {error}") from None
+        asked = run_cost(experiment, size, trusting=self._settings.ledger.trust_coordinator)
+        fits = self._ledger.check_run(run, experiment.purpose, asked.cost, asked.rounds, note=f" ({asked.target})")
+        self._on_event(f"run {run} ({asked.target}) will have spent {', '.join(fits)}: Renyi, at {limits.delta:g}")
+        return examples
 
     def _end(self, request: Request) -> tuple[Reply, bytes]:
         if self._runs.pop(request.run, None) is not None:
@@ -152,24 +177,38 @@ class Responder:
             self.ended = True
         return reply_to(request, "done"), b""
 
-    def _work(self, request: Request, content: bytes) -> tuple[Reply, bytes]:
+    def _work(self, request: Request, content: bytes, session: str = "") -> tuple[Reply, bytes]:
+        """Training or evaluation. session: names that of secure aggregation, where its noise is its own."""
         participant = self._participant(request)
-        digest = _digest(request, content)
-        if (known := self._recall(request, digest)) is not None:
+        digest = _digest(request, content + session.encode())
+        if (known := self._recall(request, digest, session)) is not None:
             return known.reply.model_copy(update={"attempt": request.attempt}), known.content
-        reply, answer = respond(participant, request, content, told=self._tell)
+        participant.reserved = None
+        try:
+            reply, answer = respond(participant, request, content, told=self._tell, session=session)
+        except Exception:
+            self._settle_failure(participant)
+            raise
         if reply.status == "refused":
             self._refuse(request, reply.detail)
-        if reply.status == "done":
-            self._remembered[request.step] = Remembered(digest, reply, answer)
-            if participant.plan is not None:
+        if reply.status != "done":
+            self._settle_failure(participant)
+        else:
+            if participant.reserved is not None:
                 kept = KeptReply(request.step, digest, reply.model_dump_json(), answer)
-                self._home.release(request.run, request.client, request.round, kept)
+                self._home.release(participant.reserved.key, kept)
+            self._remembered[request.step] = Remembered(digest, reply, answer)
         self._on_event(
             f"round {request.round}: {request.step} {reply.status} in {reply.seconds:.1f} s"
             + (f", epsilon {reply.epsilon:.3g} so far" if reply.epsilon is not None else "")
         )
         return reply, answer
+
+    def _settle_failure(self, participant: Participant) -> None:
+        """The coordinator is told that a training failed, which is an outcome of it: its charge is used up."""
+        charge = participant.reserved
+        if charge is not None:
+            self._ledger.settle(charge.key, "failed")
 
     def _is_secure(self, request: Request) -> bool:
         joined = self._runs.get(request.run)
@@ -202,7 +241,9 @@ class Responder:
         payload = long_digest(content)
         model = payload if len(content) == size else long_digest(content[:size])
         party.train(own, model=model, payload=payload)
-        reply, encoded = self._work(request, content)
+        # Noise of whole clients is one sum's: in another session it is drawn, and charged, anew.
+        noised = isinstance(participant.trainer.pipeline, NoisedPipeline)
+        reply, encoded = self._work(request, content, hashlib.sha256(own).hexdigest() if noised else "")
         if reply.status != "done":
             return reply, encoded
         pipeline = participant.trainer.pipeline
@@ -232,27 +273,57 @@ class Responder:
             raise VersionMismatch(f"this node has not joined run {request.run}; it is asked to join when it connects")
         self._home.bind(request.run, joined.experiment.hash, request.client)
         if joined.participant is None:
-            started = time.perf_counter()
-            trainer = LocalTrainer(joined.experiment, device=self._settings.device)
-            examples = local_examples(joined.experiment, Path(self._settings.data))
-            trainer.task.check(examples, self._settings.data)
-            data = local_data(joined.experiment, request.client, examples)
-            size = self._settings.public_size
-            joined.participant = Participant(trainer, data, request.client, self._home, public_size=size)
-            seconds = time.perf_counter() - started
-            self._on_event(f"is client {request.client} with {len(data)} training examples ({seconds:.1f} s)")
+            joined.participant = self._begun(request, joined)
         return joined.participant
 
-    def _recall(self, request: Request, digest: str) -> Remembered | None:
+    def _begun(self, request: Request, joined: Joined) -> Participant:
+        """Take up the work of a run, on the data as they are."""
+        started, experiment, settings = time.perf_counter(), joined.experiment, self._settings
+        trainer = LocalTrainer(experiment, device=settings.device)
+        examples = joined.examples or self._read(experiment)
+        joined.examples = None
+        trainer.task.check(examples, settings.data)
+        if self._ledger.note_data(examples.features, examples.labels):
+            self._on_event(
+                f"the data are not those that {self._ledger.lineage!r} was before; what was spent stays spent"
+            )
+        data = local_data(experiment, request.client, examples)
+        server = joined.roster.content.coordinator.hex() if joined.roster else settings.server
+        if experiment.privacy is None:
+            charge = Charge(request.run, request.client, 0, UNPROTECTED, purpose=experiment.purpose, server=server)
+            self._ledger.reserve(charge)
+        participant = Participant(
+            trainer,
+            data,
+            request.client,
+            self._home,
+            public_size=settings.public_size,
+            server=server,
+            trusting=settings.ledger.trust_coordinator,
+        )
+        seconds = time.perf_counter() - started
+        self._on_event(f"is client {request.client} with {len(data)} training examples ({seconds:.1f} s)")
+        return participant
+
+    def _read(self, experiment: Experiment) -> Examples:
+        return local_examples(experiment, Path(self._settings.data))
+
+    def _recall(self, request: Request, digest: str, session: str) -> Remembered | None:
         known = self._remembered.get(request.step)
         if known is not None and known.digest == digest:
             return known
         kept = self._home.kept(request.run, request.step, digest)
-        return Remembered(digest, Reply.model_validate_json(kept.reply), kept.payload) if kept else None
+        # Killed after it was kept, it was not settled yet; and it never leaves where another outcome was settled.
+        key = (request.run, request.client, request.round, session)
+        if kept is None or not self._ledger.settle(key, "left"):
+            return None
+        return Remembered(digest, Reply.model_validate_json(kept.reply), kept.payload)
 
 
 def _told(error: LeptonicError) -> str:
     """What the coordinator is told: an error's text only where no row, column or path of the owner can be in it."""
+    if isinstance(error, BudgetExhausted):
+        return "BudgetExhausted: refused by the budget of the data's owner"
     if isinstance(error, PrivacyError | ProtocolError | ExperimentError):
         return f"{type(error).__name__}: {error}"
     return f"{type(error).__name__}; the client's log says more"

@@ -3,15 +3,16 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from leptonic.errors import ExperimentError
 from leptonic.experiment import Entry, PositiveFloat, PositiveInt, Settings
+from leptonic.privacy.ledger import Limits
 
-__all__ = ["NodeSettings", "SecureConditions", "node_settings", "read_node_file"]
+__all__ = ["LedgerSettings", "NodeSettings", "SecureConditions", "node_settings", "read_node_file"]
 
 
 class SecureConditions(Settings):
@@ -29,6 +30,37 @@ class SecureConditions(Settings):
     peers: list[str] = Field(default=[], description="clients who must be in every sum")
 
 
+class LedgerSettings(Settings):
+    """``[ledger]``: how much of the data's privacy an owner gives away, to whom it may be for, and under which name."""
+
+    lineage: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="name of the data, which stays when they change; default: the node's name"
+    )
+    unit: Literal["example", "client"] = Field(
+        default="example",
+        description="whose privacy the limits bound: one example's, or that of all of this node's data",
+    )
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="at which every limit holds; below 1 / number of examples"
+    )
+    trust_coordinator: bool = Field(
+        default=False, description="whether noise counts that a coordinator promises to add; without, it is none"
+    )
+    max_epsilon: PositiveFloat | None = Field(default=None, description="most of all runs together, whatever the data")
+    max_epsilon_lineage: PositiveFloat | None = Field(default=None, description="most of all runs on this data")
+    max_epsilon_run: PositiveFloat | None = Field(default=None, description="most of one run")
+    purposes: dict[str, PositiveFloat] | None = Field(
+        default=None, description="most of all runs on this data for a purpose; runs for others are refused"
+    )
+
+    @model_validator(mode="after")
+    def _has_a_delta(self) -> Self:
+        limits = (self.max_epsilon, self.max_epsilon_lineage, self.max_epsilon_run, self.purposes)
+        if self.delta is None and any(limit is not None for limit in limits):
+            raise ValueError("delta: a limit on epsilon says nothing without one; set it below 1 / number of examples")
+        return self
+
+
 class NodeSettings(Settings):
     """One node: where it connects, what it is called, where its data are, what it may run."""
 
@@ -39,9 +71,6 @@ class NodeSettings(Settings):
     device: str | None = Field(default=None, description="overrides training.device on this machine")
     insecure: bool = Field(default=False, description="connect without TLS; loopback addresses only")
     allow: list[Entry] = Field(default=[], description="package.module:name that an experiment may use here")
-    max_epsilon: PositiveFloat | None = Field(
-        default=None, description="join only runs with a privacy target of at most this; default: any run"
-    )
     public_size: PositiveInt | None = Field(
         default=None, description="declared number of examples under privacy; default: the number held, as public"
     )
@@ -49,11 +78,32 @@ class NodeSettings(Settings):
     secure: SecureConditions | None = Field(
         default=None, description="conditions for secure aggregation; without them no such run is joined"
     )
+    ledger: LedgerSettings = Field(
+        default=LedgerSettings(), description="limits on what is spent; without them it is only written down"
+    )
 
     @property
     def folder(self) -> Path:
         """The node's home."""
         return Path(self.home) if self.home else Path("nodes") / self.name
+
+    @property
+    def lineage(self) -> str:
+        """The owner's name for the data."""
+        return self.ledger.lineage or self.name
+
+    @property
+    def limits(self) -> Limits:
+        """The owner's limits."""
+        own = self.ledger
+        return Limits(
+            unit=own.unit,
+            delta=own.delta,
+            total=own.max_epsilon,
+            lineage=own.max_epsilon_lineage,
+            run=own.max_epsilon_run,
+            purposes=own.purposes,
+        )
 
 
 def read_node_file(path: Path) -> NodeSettings:

@@ -20,6 +20,7 @@ from leptonic.data.experiment_data import client_rows, training_examples
 from leptonic.data.partition import partition
 from leptonic.errors import DataError
 from leptonic.experiment import Experiment, LabelFlip
+from leptonic.pipeline import NoisedPipeline
 from leptonic.tasks import task_for
 from leptonic.wire import Reply, Request
 from leptonic_client.data import split
@@ -96,7 +97,11 @@ class SimulatedClients:
             client = self.client(request.client)
         except DataError as error:
             return failure(request, error, str(error)), b""
-        return respond(client, request, content)
+        return respond(client, request, content, session=self.session(request))
+
+    def session(self, request: Request) -> str:
+        """The attempt, where each has noise of its own, and is counted."""
+        return f"{request.attempt:x}" if isinstance(self.trainer.pipeline, NoisedPipeline) else ""
 
     def work(self, request: Request) -> int:
         """Examples that a client visits when it is asked to train."""

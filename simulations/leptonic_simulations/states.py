@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from leptonic.database import transaction
 from leptonic.errors import RunError
 from leptonic.files import write_atomic
+from leptonic.privacy.ledger import Charge, all_answered, check_distance
 from leptonic.update import Vector
 from leptonic_client.home import ClientHome
 
@@ -25,6 +27,13 @@ _ENTRY = struct.Struct("<qI4x")
 """Of a place: its round, 0 for none, and the CRC-32 of its vectors."""
 PLACES = 2
 
+_ROUNDS = """
+CREATE TABLE IF NOT EXISTS rounds (
+    run TEXT NOT NULL, client INTEGER NOT NULL, round INTEGER NOT NULL, session TEXT NOT NULL,
+    PRIMARY KEY (run, client, round, session)
+) STRICT
+"""
+
 
 class SimulatedHome(ClientHome):
     """A home whose clients' states lie in one file. size: d, of each vector."""
@@ -33,6 +42,10 @@ class SimulatedHome(ClientHome):
         super().__init__(folder, alone=alone)
         self._size = size
         self._open: dict[str, _States] = {}
+        self._database.execute(_ROUNDS)
+        # Killed, nothing is lost. After a loss of power the last rounds may be, which a resumed run counts again; each
+        # client's own write to the disk would take longer than its training.
+        self._database.execute("PRAGMA synchronous = NORMAL")
 
     def close(self) -> None:
         """Close the files, and the home."""
@@ -49,6 +62,22 @@ class SimulatedHome(ClientHome):
         """As :meth:`ClientHome.save_state`; not synchronised to the disk."""
         if state:
             self._states(run).save(client, round_number, state, counted)
+
+    def reserve(self, charge: Charge, most: int, *, apart: int = 1) -> int:
+        """As :meth:`ClientHome.reserve`, for clients whose data have no owner: their rounds are counted, on disk.
+
+        A round that is asked for again counts once, but where its noise is another one. No ledger is kept, nor a limit.
+        """
+        with transaction(self._database):
+            known = "SELECT max(round) FROM rounds WHERE run = ? AND client = ?"
+            (last,) = self._database.execute(known, (charge.run, charge.client)).fetchone()
+            check_distance(charge, last, apart)
+            self._database.execute("INSERT OR IGNORE INTO rounds VALUES (?, ?, ?, ?)", charge.key)
+            count = "SELECT count(*) FROM rounds WHERE run = ? AND client = ?"
+            (rounds,) = self._database.execute(count, (charge.run, charge.client)).fetchone()
+            if rounds > most:
+                raise all_answered(charge, most)
+        return int(rounds)
 
     def _states(self, run: str) -> "_States":
         if run not in self._open:

@@ -9,6 +9,8 @@ import torch
 from leptonic.data.examples import Examples
 from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
+from leptonic.privacy.ledger import Charge, Cost
+from leptonic.privacy.mechanisms import SampledGaussian
 from leptonic.wire import Request, inline
 from leptonic_client.data import LocalData, local_data
 from leptonic_client.training import LocalTrainer
@@ -67,3 +69,9 @@ def request(made: Experiment, content: bytes, **changes: Any) -> Request:
     """A request of round 1 to client 0."""
     numbers = {"run": RUN, "experiment": made.hash, "round": 1, "step": "train", "attempt": 1, "client": 0}
     return Request(**{**numbers, "payload": inline(content), **changes})
+
+
+def charge(round_number: int, *, run: str = RUN, client: int = 0) -> Charge:
+    """A round of DP-SGD."""
+    cost = Cost(SampledGaussian(1.0, 0.1), 5, unit="example", adjacency="add_remove")
+    return Charge(run=run, client=client, round=round_number, cost=cost)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.client.samples import RUN
+from tests.client.samples import RUN, charge
 
 from leptonic.errors import BudgetExhausted, LeptonicError, ReplayedSession, RunError
 from leptonic_client.home import ClientHome, KeptReply
@@ -74,46 +74,46 @@ def test_a_state_that_is_damaged_is_a_named_error(home: ClientHome) -> None:
 
 
 def test_a_reservation_counts_rounds_up_to_the_limit(home: ClientHome) -> None:
-    assert [home.reserve(RUN, 0, number, 3) for number in (1, 2, 5)] == [1, 2, 3]
+    assert [home.reserve(charge(number), 3) for number in (1, 2, 5)] == [1, 2, 3]
     with pytest.raises(BudgetExhausted, match="round 6"):
-        home.reserve(RUN, 0, 6, 3)
-    assert home.reserve(RUN, 1, 6, 3) == 1
+        home.reserve(charge(6), 3)
+    assert home.reserve(charge(6, client=1), 3) == 1
 
 
 def test_a_refused_reservation_leaves_no_mark(home: ClientHome) -> None:
-    home.reserve(RUN, 0, 1, 1)
+    home.reserve(charge(1), 1)
     for number in (2, 3):
         with pytest.raises(BudgetExhausted):
-            home.reserve(RUN, 0, number, 1)
-    assert home.reserve(RUN, 0, 2, 2) == 2
+            home.reserve(charge(number), 1)
+    assert home.reserve(charge(2), 2) == 2
 
 
 def test_the_same_round_is_reserved_once(home: ClientHome) -> None:
-    assert [home.reserve(RUN, 0, 1, 1) for _ in range(3)] == [1, 1, 1]
+    assert [home.reserve(charge(1), 1) for _ in range(3)] == [1, 1, 1]
 
 
 def test_reservations_and_replies_survive_a_new_start(home: ClientHome) -> None:
-    home.reserve(RUN, 0, 1, 2)
+    home.reserve(charge(1), 2)
     kept = KeptReply("train", "a", "{}", b"\x00bytes")
-    home.release(RUN, 0, 1, kept)
+    home.release((RUN, 0, 1, ""), kept)
     home.close()
     again = ClientHome(home.folder)
-    assert again.reserve(RUN, 0, 2, 2) == 2
+    assert again.reserve(charge(2), 2) == 2
     with pytest.raises(BudgetExhausted):
-        again.reserve(RUN, 0, 3, 2)
+        again.reserve(charge(3), 2)
     assert again.kept(RUN, "train", "a") == kept
     with pytest.raises(ReplayedSession):
-        again.reserve(RUN, 0, 1, 2)
+        again.reserve(charge(1), 2)
     again.close()
 
 
 def test_a_reply_is_recalled_for_its_own_request_alone(home: ClientHome) -> None:
-    home.release(RUN, 0, 1, KeptReply("train", "a", "first", b"1"))
+    home.release((RUN, 0, 1, ""), KeptReply("train", "a", "first", b"1"))
     assert home.kept(RUN, "train", "b") is None
     assert home.kept(OTHER, "train", "a") is None
     assert home.kept(RUN, "evaluate", "a") is None
     second = KeptReply("train", "b", "second", b"2")
-    home.release(RUN, 0, 2, second)
+    home.release((RUN, 0, 2, ""), second)
     assert home.kept(RUN, "train", "b") == second
 
 
@@ -149,9 +149,12 @@ KILLED_AFTER = """
 import os, signal, sys
 from pathlib import Path
 from leptonic_client.home import ClientHome
+from leptonic.privacy.ledger import Charge, Cost
+from leptonic.privacy.mechanisms import SampledGaussian
+cost = Cost(SampledGaussian(1.0, 0.1), 5, unit="example", adjacency="add_remove")
 home = ClientHome(Path(sys.argv[1]))
 for number in range(1, 6):
-    home.reserve("0123456789abcdef", 0, number, 10)
+    home.reserve(Charge("0123456789abcdef", 0, number, cost), 10)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -161,7 +164,7 @@ def test_reservations_survive_kill_9(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED_AFTER, str(tmp_path)], check=False)
     assert done.returncode == -signal.SIGKILL
     home = ClientHome(tmp_path)
-    assert home.reserve(RUN, 0, 6, 10) == 6
+    assert home.reserve(charge(6), 10) == 6
     home.close()
 
 
@@ -178,7 +181,7 @@ def test_what_is_kept_can_be_read_by_its_owner_alone(tmp_path: Path) -> None:
         folder.mkdir(mode=0o755)
         home = ClientHome(folder)
         home.save_state(RUN, 0, 1, state(1), 0)
-        home.release(RUN, 0, 1, KeptReply("train", "a", "{}", b"update"))
+        home.release((RUN, 0, 1, ""), KeptReply("train", "a", "{}", b"update"))
         home.close()
     finally:
         os.umask(before)

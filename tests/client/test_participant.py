@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.client.samples import data_of, experiment, private_experiment, request, start_of
+from tests.client.samples import charge, data_of, experiment, private_experiment, request, start_of
 
 from leptonic.algorithms import algorithm_for
 from leptonic.errors import BudgetExhausted, DecodeError, PrivacyError, VersionMismatch
@@ -123,7 +123,7 @@ class ClientHomeView:
         self._home = home
 
     def reserve_next(self, number: int) -> int:
-        return self._home.reserve("0123456789abcdef", 0, number, 100)
+        return self._home.reserve(charge(number), 100)
 
 
 def test_epsilon_grows_with_the_rounds_and_the_target_is_never_passed(home: ClientHome) -> None:

@@ -50,7 +50,8 @@ class OneNode:
     def start(self) -> None:
         """As after a restart of the node's process."""
         self.close()
-        self.homes.append(ClientHome(self.settings.folder))
+        owned = {"lineage": self.settings.lineage, "limits": self.settings.limits}
+        self.homes.append(ClientHome(self.settings.folder, **owned))
         membership = Membership(self.settings, signing_key(self.settings.folder / "node.key", "the node's"))
         self.responder = Responder(self.settings, self.homes[-1], membership, self.events.append)
 

@@ -1,5 +1,6 @@
 """The node file: strict, and its errors name file, key and value."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from leptonic.errors import ExperimentError
+from leptonic.privacy.ledger import Limits
 from leptonic_client.settings import node_settings, read_node_file
 
 GOOD: dict[str, Any] = {"server": "127.0.0.1:8080", "name": "clinic-a", "data": "rows.npz"}
@@ -73,6 +75,43 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
         path.write_bytes(content)
     with pytest.raises(ExperimentError, match=r"node\.toml: cannot be read"):
         read_node_file(path)
+
+
+def test_a_ledger_is_named_after_the_node_and_has_no_limits() -> None:
+    made = node_settings(GOOD)
+    assert made.lineage == "clinic-a"
+    assert not made.limits
+
+
+def test_limits_are_the_owners(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(
+        'server = "127.0.0.1:1"\nname = "a"\ndata = "d.csv"\n'
+        '[ledger]\nlineage = "ward"\nunit = "client"\ndelta = 1e-6\n'
+        "max_epsilon = 9.0\nmax_epsilon_lineage = 8.0\nmax_epsilon_run = 3.0\n[ledger.purposes]\nresearch = 2.0\n"
+    )
+    made = read_node_file(path)
+    assert made.lineage == "ward"
+    limits = Limits(unit="client", delta=1e-6, total=9.0, lineage=8.0, run=3.0, purposes={"research": 2.0})
+    assert made.limits == limits
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"max_epsilon": 3.0}, "a limit on epsilon says nothing without one"),
+        ({"purposes": {"research": 3.0}}, "a limit on epsilon says nothing without one"),
+        ({"max_epsilon": 0.0, "delta": 1e-5}, "ledger.max_epsilon = 0.0"),
+        ({"max_epsilon": float("inf"), "delta": 1e-5}, "ledger.max_epsilon = inf"),
+        ({"delta": 1.0}, "ledger.delta = 1.0"),
+        ({"unit": "person"}, "ledger.unit = 'person'"),
+        ({"purposes": {"research": -1.0}, "delta": 1e-5}, "ledger.purposes.research = -1.0"),
+        ({"lineage": ""}, "ledger.lineage = ''"),
+    ],
+)
+def test_a_wrong_limit_is_named(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ExperimentError, match=re.escape(said)):
+        node_settings({**GOOD, "ledger": change})
 
 
 def test_settings_do_not_change() -> None:

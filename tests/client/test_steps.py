@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from leptonic import parameters
 from leptonic.algorithms import Correction
 from leptonic.data.catalogue import spec_of
-from leptonic.errors import RunError
 from leptonic.experiment import Training
 from leptonic.tasks import task_for
 from leptonic_client.data import LocalData
@@ -173,11 +172,3 @@ def test_metric_sums_are_over_the_examples_as_they_were_visited() -> None:
     assert sums["examples"] == 16
     assert sums["loss"] == pytest.approx(float(loss), rel=1e-5)
     assert sums["correct"] == float(correct)
-
-
-def test_training_that_diverges_says_so_and_what_to_do() -> None:
-    model, data = linear(), data_of(experiment())
-    with torch.no_grad():
-        next(model.parameters()).fill_(float("inf"))
-    with pytest.raises(RunError, match=r"diverged.*training\.learning_rate"):
-        run(model, data, [torch.arange(16)])

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from tests.client.samples import data_of, experiment, private_experiment, start_of
 
 from leptonic import parameters
-from leptonic.errors import DataError
+from leptonic.errors import DataError, RunError
 from leptonic.experiment import Experiment
+from leptonic.pipeline import Occasion
 from leptonic.privacy.accounting import plan
 from leptonic.randomness import SecureStream
 from leptonic_client.data import LocalData
@@ -179,3 +180,20 @@ def test_private_training_leaves_the_trainer_fit_for_the_next_client() -> None:
     private_bytes(trainer, data_of(made, 1, seed=4, count=25), made, None)
     assert private_bytes(trainer, data, made, keys) == first
     assert parameters.to_vector(trainer.model).shape == (650,)
+
+
+def test_training_that_diverges_says_so_and_what_to_do(plain: LocalTrainer) -> None:
+    start = np.full_like(start_of(plain), np.inf)
+    with pytest.raises(RunError, match=r"diverged.*training\.learning_rate"):
+        train(plain, data_of(plain.experiment), start=start)
+
+
+def test_under_client_level_privacy_an_update_that_diverged_is_none_that_anybody_notices() -> None:
+    made = experiment(
+        aggregation={"rule": "mean", "weighting": "uniform"},
+        privacy={"unit": "client", "mechanism": "server", "epsilon": 50.0, "delta": 1e-3},
+    )
+    trainer = LocalTrainer(made)
+    update = train(trainer, data_of(made), start=np.full_like(start_of(trainer), np.inf))
+    words = trainer.pipeline.at(Occasion(1, 1.0)).encode(update).words
+    assert not words.any()

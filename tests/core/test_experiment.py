@@ -466,6 +466,15 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
+def test_a_purpose_is_shared_where_there_is_one() -> None:
+    assert b"purpose" not in made().canonical
+    stated = made(purpose="rare diseases")
+    assert stated.hash != made().hash
+    assert from_canonical(stated.canonical).purpose == "rare diseases"
+    assert "purpose" in refusal(purpose="")
+    assert "purpose" in refusal(purpose="a\nb")
+
+
 def test_any_other_change_changes_the_hash() -> None:
     hashes = [made().hash, *(from_mapping({"name": "x", **change}).hash for change in CHANGES)]
     assert len(set(hashes)) == len(hashes)

@@ -31,12 +31,22 @@ learning_rate = 0.03
 momentum = 0.9
 """
 
+SCATTERING_OF_DIGITS = """
+seed = 2
+data = { name = "digits", features = "scattering" }
+model = { name = "logistic" }
+federation = { clients = 3 }
+[training]
+rounds = 2
+learning_rate = 0.05
+"""
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "experiment",
-    [SCAFFOLD_ON_DIGITS, pytest.param(LENET_ON_FASHION_MNIST, marks=pytest.mark.real_data)],
-    ids=["scaffold-digits", "fedavg-fashion-mnist"],
+    [SCAFFOLD_ON_DIGITS, SCATTERING_OF_DIGITS, pytest.param(LENET_ON_FASHION_MNIST, marks=pytest.mark.real_data)],
+    ids=["scaffold-digits", "scattering-digits", "fedavg-fashion-mnist"],
 )
 def test_simulated_and_deployed_models_have_the_same_sha256(tmp_path: Path, experiment: str) -> None:
     with federation(tmp_path, experiment) as made:

@@ -18,7 +18,7 @@ from leptonic.data.archives import DataFile, sha256_of
 from leptonic.data.examples import DataSpec, Examples
 from leptonic.data.origins import DebianPackage, Folder, Installed, NpmPackage, Origin, Web, Wheel
 from leptonic.errors import DataError, ExperimentError
-from leptonic.experiment import Data, OwnData
+from leptonic.experiment import CatalogueData, Data, OwnData
 
 __all__ = ["CatalogueEntry", "Split", "cache_folder", "entry", "is_here", "load", "names", "spec_of"]
 
@@ -27,6 +27,8 @@ Locate = Callable[[str], Path]
 
 IDX_PREFIX = {"train": "train", "test": "t10k"}
 DIGITS_TRAIN = 1437
+SMALLEST_SCATTERED = 8
+"""Pixels of a side: an image is continued by its own reflection, by 7 pixels at most."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,29 @@ def entry(name: str) -> CatalogueEntry:
 def spec_of(data: Data) -> DataSpec:
     """The contract of an experiment's data, known without seeing a row.
 
-    Raises ExperimentError where ``train_examples`` is more than there are.
+    Raises ExperimentError where ``train_examples`` is more than there are, or features are asked for that the data
+    cannot have.
     """
     if isinstance(data, OwnData):
-        return DataSpec(tuple(data.shape), data.classes, tuple(data.mean), tuple(data.std))
-    spec = entry(data.name).spec
+        spec = DataSpec(tuple(data.shape), data.classes, tuple(data.mean), tuple(data.std))
+    else:
+        spec = _subset(entry(data.name).spec, data)
+    return spec if data.features == "scaled" else _scattered(spec, data)
+
+
+def _scattered(spec: DataSpec, data: Data) -> DataSpec:
+    if len(spec.shape) != 3 or min(spec.shape[1:]) < SMALLEST_SCATTERED:
+        raise ExperimentError(
+            f"data.features = 'scattering' needs images [C, H, W] of at least {SMALLEST_SCATTERED} x "
+            f"{SMALLEST_SCATTERED} pixels, but an example has shape {list(spec.shape)}; leave it out"
+        )
+    if isinstance(data, OwnData):
+        return replace(spec, scattering=True)
+    # Each image is normalised by itself, so that nothing need be known of the others.
+    return replace(spec, scattering=True, mean=(0.0,), std=(1.0,))
+
+
+def _subset(spec: DataSpec, data: CatalogueData) -> DataSpec:
     if data.train_examples is None:
         return spec
     if spec.train_examples is not None and data.train_examples > spec.train_examples:

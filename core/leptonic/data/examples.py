@@ -21,6 +21,7 @@ class DataSpec:
     shape: of one example, [C, H, W] for images or [features] for tables.
     mean, std: one value, or one per channel or feature; uint8 features are first divided by 255.
     train_examples: size of the whole training set where it is public, else None.
+    scattering: whether a model takes the images' scattering features rather than their pixels.
     """
 
     shape: tuple[int, ...]
@@ -29,6 +30,17 @@ class DataSpec:
     std: tuple[float, ...] = (1.0,)
     class_names: tuple[str, ...] = ()
     train_examples: int | None = None
+    scattering: bool = False
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example as a model takes it; ``shape`` but for computed features."""
+        if not self.scattering:
+            return self.shape
+        from leptonic.data.scattering import COEFFICIENTS, STRIDE
+
+        channels, height, width = self.shape
+        return channels * COEFFICIENTS, height // STRIDE, width // STRIDE
 
 
 @dataclass(frozen=True)
@@ -68,8 +80,10 @@ class Examples:
                 raise DataError(f"{source}: row {np.flatnonzero(~finite)[0]}: a feature is not a finite number")
 
     def tensors(self, spec: DataSpec) -> "tuple[torch.Tensor, torch.Tensor]":
-        """Scaled features (n, *shape) float32 and labels (n,) int64, on the CPU."""
+        """Features (n, *spec.input_shape) float32, scaled or computed, and labels (n,) int64, on the CPU."""
         import torch
+
+        from leptonic.data.scattering import features_of
 
         # Into a fresh tensor: one that keeps an odd stride of its source in a dimension of size 1 passes for another
         # memory format, takes another kernel, and sums in another order.
@@ -79,4 +93,5 @@ class Examples:
             scaled.div_(255.0)
         per_channel = (-1,) + (1,) * (len(spec.shape) - 1)
         scaled.sub_(torch.tensor(spec.mean).view(per_channel)).div_(torch.tensor(spec.std).view(per_channel))
-        return scaled, torch.from_numpy(np.ascontiguousarray(self.labels))
+        features = features_of(scaled) if spec.scattering else scaled
+        return features, torch.from_numpy(np.ascontiguousarray(self.labels))

@@ -35,7 +35,7 @@ from leptonic.experiment.federation import (
     QuantitySkew,
     Sampled,
 )
-from leptonic.experiment.model import Cnn, LeNet, Logistic, Mlp, Model, OwnModel, ResNet
+from leptonic.experiment.model import Cnn, LeNet, Logistic, Mlp, Model, OwnModel, ResNet, TanhCnn
 from leptonic.experiment.privacy import (
     AdaptiveClipping,
     ClientPrivacy,
@@ -142,6 +142,7 @@ __all__ = [
     "SignFlip",
     "Simulation",
     "Stragglers",
+    "TanhCnn",
     "Task",
     "Training",
     "TrimmedMeanRule",

@@ -11,6 +11,15 @@ from leptonic.experiment.settings import ENTRY_PATTERN, PositiveFloat, PositiveI
 __all__ = ["CatalogueData", "Data", "OwnData", "TASKS", "Task"]
 
 
+Features = Annotated[
+    Literal["scaled", "scattering"],
+    Field(
+        description="what the model takes: the values, scaled; or of images what fixed wavelets find at two scales and "
+        "eight angles (81 features for every fourth pixel), which helps under [privacy]"
+    ),
+]
+
+
 class CatalogueData(Settings):
     """A data set of the catalogue (``leptonic data list``)."""
 
@@ -20,6 +29,7 @@ class CatalogueData(Settings):
     train_examples: PositiveInt | None = Field(
         default=None, description="use only so many training examples (a seeded choice)"
     )
+    features: Features = "scaled"
 
 
 class OwnData(Settings):
@@ -30,6 +40,7 @@ class OwnData(Settings):
     classes: Annotated[int, Field(ge=2)]
     mean: list[FiniteFloat] = Field(default=[0.0], description="subtracted, per channel or feature")
     std: list[PositiveFloat] = Field(default=[1.0], description="divided by, per channel or feature")
+    features: Features = "scaled"
     target: str = Field(default="label", description="column (CSV, Parquet) or array (npz) of the class")
     client: str | None = Field(default=None, description="column or array that names each row's natural client")
     path: str | None = Field(default=None, description="training data for a simulation")

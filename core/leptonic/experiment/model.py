@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 
 from leptonic.experiment.settings import Entry, PositiveInt, Settings, peek
 
-__all__ = ["Cnn", "LeNet", "Logistic", "Mlp", "Model", "OwnModel", "ResNet"]
+__all__ = ["Cnn", "LeNet", "Logistic", "Mlp", "Model", "OwnModel", "ResNet", "TanhCnn"]
 
 
 class Logistic(Settings):
@@ -35,6 +35,12 @@ class Cnn(Settings):
     name: Literal["cnn"]
     channels: list[PositiveInt] = Field(default=[32, 64], min_length=2, max_length=2)
     hidden: PositiveInt = 512
+
+
+class TanhCnn(Settings):
+    """Small convolutional network for [privacy]: conv 16 (8x8) and 32 (4x4) with tanh, fully connected 32."""
+
+    name: Literal["tanh_cnn"]
 
 
 class ResNet(Settings):
@@ -66,6 +72,7 @@ Model = Annotated[
     | Annotated[Mlp, Tag("mlp")]
     | Annotated[LeNet, Tag("lenet")]
     | Annotated[Cnn, Tag("cnn")]
+    | Annotated[TanhCnn, Tag("tanh_cnn")]
     | Annotated[ResNet, Tag("resnet")]
     | Annotated[OwnModel, Tag("own")],
     Discriminator(lambda v: "own" if ":" in str(peek(v, "name")) else peek(v, "name")),

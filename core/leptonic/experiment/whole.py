@@ -28,6 +28,9 @@ class Experiment(Settings):
     """One experiment: what is trained, by whom, under which protections."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+    purpose: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$", max_length=64)] | None = Field(
+        default=None, description="what the model is for; data owners can set a budget for each purpose"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: Data = CatalogueData()
     task: Task = Task()
@@ -51,6 +54,8 @@ class Experiment(Settings):
         A scenario belongs to it where there is one; without one the content is a deployment's.
         """
         left_out: dict[str, bool | set[str]] = {"outputs": True, "simulation": True}
+        if self.purpose is None:
+            left_out["purpose"] = True
         if self.scenario is None:
             left_out["scenario"] = True
         elif self.scenario.asynchronous is None:

@@ -20,7 +20,7 @@ __all__ = ["build"]
 def build(settings: experiment.Model, spec: DataSpec, seed: int) -> "nn.Module":
     """The model for data of this kind, on the CPU, with initial weights that depend on ``seed`` alone.
 
-    The network takes (n, *spec.shape) float32 and returns (n, spec.classes) float32 logits. torch's global
+    The network takes (n, *spec.input_shape) float32 and returns (n, spec.classes) float32 logits. torch's global
     generator is on the stream ("initialisation",) meanwhile and is left as it was found.
     Raises ExperimentError when the model does not fit the data, or an own factory gives no usable module.
     """
@@ -31,7 +31,12 @@ def build(settings: experiment.Model, spec: DataSpec, seed: int) -> "nn.Module":
 
 
 def _built_in(
-    settings: experiment.Logistic | experiment.Mlp | experiment.LeNet | experiment.Cnn | experiment.ResNet,
+    settings: experiment.Logistic
+    | experiment.Mlp
+    | experiment.LeNet
+    | experiment.Cnn
+    | experiment.TanhCnn
+    | experiment.ResNet,
     spec: DataSpec,
 ) -> "nn.Module":
     from leptonic.models.cnn import Cnn
@@ -39,6 +44,7 @@ def _built_in(
     from leptonic.models.logistic import Logistic
     from leptonic.models.mlp import Mlp
     from leptonic.models.resnet import ResNet
+    from leptonic.models.tanh_cnn import TanhCnn
 
     match settings:
         case experiment.Logistic():
@@ -49,6 +55,8 @@ def _built_in(
             return LeNet(spec)
         case experiment.Cnn(channels=channels, hidden=width):
             return Cnn(spec, channels=channels, hidden=width)
+        case experiment.TanhCnn():
+            return TanhCnn(spec)
         case experiment.ResNet(width=width, blocks=blocks):
             return ResNet(spec, width=width, blocks=blocks)
 

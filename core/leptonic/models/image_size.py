@@ -12,12 +12,12 @@ def image_size(spec: DataSpec, *, model: str, smallest: int) -> tuple[int, int, 
     smallest: fewest pixels of a side that the model can take.
     Raises ExperimentError when the examples are not images [C, H, W], or a side is too short.
     """
-    if len(spec.shape) != 3:
+    if len(spec.input_shape) != 3:
         raise ExperimentError(
-            f"model.name = {model!r} needs images [C, H, W], but an example has shape {list(spec.shape)}; "
+            f"model.name = {model!r} needs images [C, H, W], but an example has shape {list(spec.input_shape)}; "
             "use 'logistic' or 'mlp'"
         )
-    channels, height, width = spec.shape
+    channels, height, width = spec.input_shape
     if min(height, width) < smallest:
         raise ExperimentError(
             f"model.name = {model!r} needs images of at least {smallest} x {smallest} pixels, "

@@ -14,7 +14,7 @@ class Logistic(nn.Module):
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
-        self.output = nn.Linear(math.prod(spec.shape), spec.classes)
+        self.output = nn.Linear(math.prod(spec.input_shape), spec.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes) of examples (n, *shape)."""

@@ -17,7 +17,7 @@ class Mlp(nn.Module):
 
     def __init__(self, spec: DataSpec, *, hidden: Sequence[int]) -> None:
         super().__init__()
-        widths = [math.prod(spec.shape), *hidden]
+        widths = [math.prod(spec.input_shape), *hidden]
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], spec.classes)
 

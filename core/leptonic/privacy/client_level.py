@@ -8,6 +8,7 @@ No sampling of clients amplifies it: cohorts are known. All costs are Renyi curv
 mechanisms compare, and compose in a ledger. Sources: as in :mod:`leptonic.privacy.mechanisms`.
 """
 
+import math
 from dataclasses import dataclass
 
 from leptonic.errors import BudgetExhausted, PrivacyError
@@ -34,7 +35,7 @@ __all__ = ["ClientPlan", "client_plan"]
 class ClientPlan:
     """What protects each client of a run.
 
-    mechanism: who adds which noise. release: what one joined round costs; of correlated noise, the whole run.
+    mechanism: who adds which noise. release: what one joined round costs.
     clip_norm: bound on an update; where it adapts, the first. denominator: public count m that sums are divided by.
     honest: clients in every sum whose noise its adversary does not know; 0 where the server adds it.
     participations: the most rounds that one client joins. minimum: fewest clients in a sum. assumed: colluders.
@@ -52,14 +53,17 @@ class ClientPlan:
     target_epsilon: float
 
     @property
+    def apart(self) -> int:
+        """Rounds from one that a client joins to its next, at least."""
+        return self.mechanism.band if isinstance(self.mechanism, BandedNoise) else 1
+
+    @property
     def by_clients(self) -> bool:
         """Whether the noise is in what each client sends, and not the server's."""
         return isinstance(self.mechanism, DistributedMechanism)
 
     def composition(self, joined: int) -> Composition:
         """The cost of so many joined rounds."""
-        if isinstance(self.mechanism, BandedNoise):
-            joined = min(joined, 1)
         return Composition.of([(self.release, joined)])
 
     def epsilon(self, joined: int) -> float:
@@ -130,7 +134,9 @@ def client_plan(experiment: Experiment, size: int) -> ClientPlan:
             multiplier = _noise_multiplier(privacy.epsilon, privacy.delta, 1)
             # In units of the clip, as updates travel.
             mechanism = BandedNoise(band, participations, sensitivity=1.0, noise_multiplier=multiplier)
-            release = mechanism.release()
+            # Columns of rounds that lie so far apart do not overlap: the squared sensitivity grows by the same with
+            # each that is joined, and so do Renyi curves, up to those of the whole.
+            release = SampledGaussian(multiplier * math.sqrt(participations))
     return ClientPlan(
         mechanism=mechanism,
         release=release,

@@ -25,9 +25,9 @@ class _Classification:
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "correct")
 
     def __post_init__(self) -> None:
-        if len(self.spec.shape) != self.dimensions:
+        if len(self.spec.input_shape) != self.dimensions:
             raise ExperimentError(
-                f"task.kind = {self.kind!r} needs {self.needs}, but an example has shape {list(self.spec.shape)}"
+                f"task.kind = {self.kind!r} needs {self.needs}, but an example has shape {list(self.spec.input_shape)}"
             )
 
     def check(self, examples: Examples, source: str) -> None:

@@ -68,7 +68,8 @@ class BatchedEngine:
         outcomes: dict[int, Outcome] = {}
         for request in requests:
             try:
-                works[request.client] = self._clients.client(request.client).prepare(request, content)
+                client, session = self._clients.client(request.client), self._clients.session(request)
+                works[request.client] = client.prepare(request, content, session)
             except LeptonicError as error:
                 outcomes[request.client] = error
         outcomes |= zip(works, self._trained(list(works.values())), strict=True)

@@ -102,7 +102,9 @@ class GroupTrainer:
         if not self._checked:
             from leptonic.privacy.compatibility import check_model
 
-            check_model(self._trainer.model, torch.rand(2, *self._trainer.spec.shape, device=self._trainer.device))
+            check_model(
+                self._trainer.model, torch.rand(2, *self._trainer.spec.input_shape, device=self._trainer.device)
+            )
             self._checked = True
 
     def _corrector(self, stack: Stack, corrections: Sequence[Correction]) -> StackCorrector:

@@ -25,7 +25,7 @@ def unbatchable(trainer: LocalTrainer) -> str | None:
         return "clients that flip their labels do not share the others' data"
     model = copy.deepcopy(trainer.model).train()
     with randomness.torch_stream(0, "probe"):
-        features = torch.rand(CLIENTS, EXAMPLES, *trainer.spec.shape, device=trainer.device)
+        features = torch.rand(CLIENTS, EXAMPLES, *trainer.spec.input_shape, device=trainer.device)
         try:
             return _differs(model, features)
         except Exception as error:  # a model may fail in any way where its tensors are not what they seem

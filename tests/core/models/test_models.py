@@ -20,7 +20,7 @@ GREY = DataSpec(shape=(1, 28, 28), classes=10)
 COLOUR = DataSpec(shape=(3, 32, 32), classes=7)
 ODD = DataSpec(shape=(2, 19, 23), classes=3)
 TABLE = DataSpec(shape=(13,), classes=2)
-NAMES = ["logistic", "mlp", "lenet", "cnn", "resnet"]
+NAMES = ["logistic", "mlp", "lenet", "cnn", "tanh_cnn", "resnet"]
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +50,7 @@ def digest(model: nn.Module) -> str:
         ({"name": "mlp", "hidden": []}, 7_850),
         ({"name": "lenet"}, 44_426),
         ({"name": "cnn"}, 1_663_370),  # the CNN of the FedAvg paper
+        ({"name": "tanh_cnn"}, 26_010),  # arXiv 2011.11660
         ({"name": "cnn", "channels": [4, 6], "hidden": 9}, 26 * 4 + 101 * 6 + 295 * 9 + 100),
     ],
 )
@@ -124,13 +125,13 @@ def test_tables(name: str) -> None:
     assert model_of(TABLE, name=name)(torch.zeros(4, 13)).shape == (4, 2)
 
 
-@pytest.mark.parametrize("name", ["lenet", "cnn", "resnet"])
+@pytest.mark.parametrize("name", ["lenet", "cnn", "tanh_cnn", "resnet"])
 def test_image_models_refuse_tables(name: str) -> None:
     with pytest.raises(ExperimentError, match=rf"model.name = '{name}' needs images \[C, H, W\].*\[13\].*'mlp'"):
         model_of(TABLE, name=name)
 
 
-@pytest.mark.parametrize(("name", "smallest"), [("lenet", 16), ("cnn", 4), ("resnet", 4)])
+@pytest.mark.parametrize(("name", "smallest"), [("lenet", 16), ("cnn", 4), ("tanh_cnn", 16), ("resnet", 4)])
 def test_smallest_images(name: str, smallest: int) -> None:
     fits = DataSpec(shape=(1, smallest, smallest + 3), classes=2)
     assert model_of(fits, name=name)(torch.zeros(1, *fits.shape)).shape == (1, 2)

@@ -16,6 +16,7 @@ SETTINGS = [
     {"name": "mlp", "hidden": [9, 8]},
     {"name": "lenet"},
     {"name": "cnn", "channels": [4, 6], "hidden": 10},
+    {"name": "tanh_cnn"},
     {"name": "resnet", "width": 4, "blocks": 2},
 ]
 

@@ -63,9 +63,14 @@ def test_the_servers_noise_is_that_of_the_gaussian_mechanism(mechanism: str, rel
     assert gaussian_epsilon(noise.noise_multiplier, releases, 1e-3) == pytest.approx(3.0, rel=0.01)
 
 
-def test_correlated_noise_is_one_release_however_often_a_client_joins() -> None:
+def test_correlated_noise_costs_as_much_of_the_whole_as_was_joined() -> None:
+    """One Gaussian mechanism, whose squared sensitivity grows with the rounds that a client joins."""
     plan = planned("correlated")
-    assert plan.epsilon(1) == plan.epsilon(3)
+    whole = plan.mechanism
+    assert isinstance(whole, BandedNoise)
+    for joined in (1, 2, 3):
+        part = whole.noise_multiplier * math.sqrt(3 / joined)
+        assert plan.epsilon(joined) == pytest.approx(gaussian_epsilon(part, 1, 1e-3), rel=0.01)
 
 
 def test_local_noise_takes_what_the_honest_clients_would_share() -> None:

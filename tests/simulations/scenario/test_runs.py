@@ -173,7 +173,7 @@ def test_a_lost_update_has_cost_its_client_the_privacy_that_a_late_one_has_not(r
         )
         run(made, folder=tmp_path / at)
         home = sqlite3.connect(tmp_path / at / "clients" / "home.sqlite")
-        spent[at] = home.execute("SELECT count(*) FROM releases").fetchone()[0]
+        spent[at] = home.execute("SELECT count(*) FROM rounds").fetchone()[0]
         home.close()
     assert spent["before_training"] < spent["after_training"] == 12
 
