@@ -13,12 +13,12 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from leptonic.errors import BudgetExhausted, ExperimentError, PrivacyError
+from leptonic.errors import ExperimentError, PrivacyError
 from leptonic.experiment import ExamplePrivacy, Training
 from leptonic.privacy.composition import Composition, prv_epsilon
 from leptonic.privacy.mechanisms import SampledGaussian
 
-__all__ = ["ExamplePlan", "plan", "epsilon_spent", "check_release", "statement", "steps_per_round"]
+__all__ = ["ExamplePlan", "plan", "epsilon_spent", "statement", "steps_per_round"]
 
 _TIGHTNESS = 0.99
 """Calibration stops at the first noise whose epsilon lies between this part of the target and the target."""
@@ -87,15 +87,6 @@ def epsilon_spent(plan: ExamplePlan, rounds_released: int) -> float:
         return 0.0
     history = ((plan.noise_multiplier, plan.sample_rate, rounds_released * plan.steps_per_round),)
     return prv_epsilon(history, plan.delta, _error(plan.target_epsilon))
-
-
-def check_release(plan: ExamplePlan, *, released: int) -> None:
-    """Raise BudgetExhausted unless one more round may be answered after ``released`` rounds."""
-    if released >= plan.releases:
-        raise BudgetExhausted(
-            f"all {plan.releases} releases that epsilon = {plan.target_epsilon:g} was calibrated for are"
-            " used: start a new run with a new budget"
-        )
 
 
 def statement(plan: ExamplePlan) -> str:

@@ -8,10 +8,9 @@ No sampling of clients amplifies it: cohorts are known. All costs are Renyi curv
 mechanisms compare, and compose in a ledger. Sources: as in :mod:`leptonic.privacy.mechanisms`.
 """
 
-import math
 from dataclasses import dataclass
 
-from leptonic.errors import BudgetExhausted, PrivacyError
+from leptonic.errors import PrivacyError
 from leptonic.experiment import (
     CorrelatedPrivacy,
     DistributedPrivacy,
@@ -70,14 +69,6 @@ class ClientPlan:
         """Epsilon at the plan's delta after so many joined rounds; 0.0 after none."""
         return self.composition(joined).epsilon(self.delta, accountant="rdp")
 
-    def check_release(self, *, joined: int) -> None:
-        """Raise BudgetExhausted unless one more round may be joined."""
-        if joined >= self.participations:
-            raise BudgetExhausted(
-                f"all {self.participations} rounds that epsilon = {self.target_epsilon:g} was calibrated for are"
-                " joined: start a new run with a new budget"
-            )
-
     def statement(self) -> str:
         """The guarantee after all rounds, in one sentence with everything it rests on."""
         return (
@@ -114,12 +105,20 @@ def client_plan(experiment: Experiment, size: int) -> ClientPlan:
     release: Mechanism
     match privacy:
         case DistributedPrivacy() | LocalPrivacy():
-            honest, assumed = _unknown_noise(experiment)
+            assumed = _assumed(experiment)
+            alone = isinstance(privacy, LocalPrivacy)
+            counts = Counts.of(
+                invited=federation.invited,
+                survivors=1 if alone else experiment.needed,
+                colluders=assumed,
+                denominator=float(federation.wanted),
+            )
+            honest = counts.honest
             mechanism = calibrate(
                 size=size,
                 clip_norm=privacy.clip_norm,
                 bits=experiment.secure_aggregation.bits if experiment.secure_aggregation else 32,
-                counts=Counts(invited=federation.invited, honest=honest, denominator=float(federation.wanted)),
+                counts=counts,
                 rounds=participations,
                 epsilon=privacy.epsilon,
                 delta=privacy.delta,
@@ -134,9 +133,7 @@ def client_plan(experiment: Experiment, size: int) -> ClientPlan:
             multiplier = _noise_multiplier(privacy.epsilon, privacy.delta, 1)
             # In units of the clip, as updates travel.
             mechanism = BandedNoise(band, participations, sensitivity=1.0, noise_multiplier=multiplier)
-            # Columns of rounds that lie so far apart do not overlap: the squared sensitivity grows by the same with
-            # each that is joined, and so do Renyi curves, up to those of the whole.
-            release = SampledGaussian(multiplier * math.sqrt(participations))
+            release = mechanism.release()
     return ClientPlan(
         mechanism=mechanism,
         release=release,
@@ -151,13 +148,12 @@ def client_plan(experiment: Experiment, size: int) -> ClientPlan:
     )
 
 
-def _unknown_noise(experiment: Experiment) -> tuple[int, int]:
-    """Clients in every sum whose noise the adversary does not know, and colluders assumed, by the experiment."""
+def _assumed(experiment: Experiment) -> int:
+    """Colluders assumed among the clients in a sum, whose noise is known to the adversary."""
     secure = experiment.secure_aggregation
     if secure is None or isinstance(experiment.privacy, LocalPrivacy):
-        return 1, 0
-    assumed = secure.colluding(experiment.federation.invited)
-    return max(1, experiment.needed - assumed), assumed
+        return 0
+    return secure.colluding(experiment.federation.invited)
 
 
 def _server(privacy: ServerPrivacy, multiplier: float, denominator: float) -> TrustedServer:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from leptonic.errors import BudgetExhausted, PrivacyError
+from leptonic.errors import PrivacyError
 from leptonic.privacy.lattice_noise import gaussian_release
 from leptonic.privacy.mechanisms import SampledGaussian
 from leptonic.randomness import SecureStream
 
-__all__ = ["BandedNoise", "NoiseState", "Participation"]
+__all__ = ["BandedNoise", "NoiseState"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,12 @@ class BandedNoise:
         return self.noise_multiplier * self.sensitivity * math.sqrt(self.participations) * norm
 
     def release(self) -> SampledGaussian:
-        """What the whole run costs, however many rounds it has: to be counted once."""
-        return SampledGaussian(self.noise_multiplier)
+        """What one joined round costs; ``participations`` of them cost what the whole run does.
+
+        Columns of rounds that lie so far apart do not overlap: the squared sensitivity grows by the same with each of
+        them, and so does every Renyi divergence.
+        """
+        return SampledGaussian(self.noise_multiplier * math.sqrt(self.participations))
 
     def init(self, dimension: int) -> NoiseState:
         """Before the first round."""
@@ -99,28 +103,3 @@ class BandedNoise:
 
     def _kept(self, newest: NDArray[np.float64], older: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.concatenate([newest[None], older])[: self.band - 1]
-
-
-@dataclass(frozen=True)
-class Participation:
-    """One client's part in a run: kept by the client and, for each client, by the server.
-
-    times: rounds joined. last: the latest of them, None before the first.
-    """
-
-    times: int = 0
-    last: int | None = None
-
-    def join(self, round_number: int, rule: BandedNoise) -> "Participation":
-        """The state after joining this round; to be stored before an update leaves.
-
-        Raises BudgetExhausted where the client has joined as often as it may, or too recently.
-        """
-        if self.times >= rule.participations:
-            raise BudgetExhausted(f"this client has joined all {rule.participations} rounds that its noise allows")
-        if self.last is not None and round_number < self.last + rule.band:
-            raise BudgetExhausted(
-                f"this client joined round {self.last} and may join again from round {self.last + rule.band},"
-                f" not in round {round_number}"
-            )
-        return Participation(self.times + 1, round_number)

@@ -7,10 +7,10 @@ from opacus.accountants.analysis.rdp import compute_rdp
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from leptonic.errors import BudgetExhausted, ExperimentError, PrivacyError
+from leptonic.errors import ExperimentError, PrivacyError
 from leptonic.experiment import ExamplePrivacy, Training
 from leptonic.privacy import accounting
-from leptonic.privacy.accounting import ExamplePlan, check_release, epsilon_spent, plan, statement
+from leptonic.privacy.accounting import ExamplePlan, epsilon_spent, plan, statement
 
 
 def planned(*, noise: float, batch: int, size: int, steps: int, delta: float) -> ExamplePlan:
@@ -170,13 +170,6 @@ def test_impossible_declarations_are_refused(size: int, releases: int) -> None:
 def test_an_unreachable_target_is_refused() -> None:
     with pytest.raises(PrivacyError, match="raise epsilon"):
         plan(privacy(1e-9, 1e-9), Training(batch_size=500), public_size=500, releases=10**6)
-
-
-def test_the_round_after_the_last_is_refused() -> None:
-    one = planned(noise=2.0, batch=10, size=100, steps=5, delta=1e-3)
-    check_release(one, released=0)
-    with pytest.raises(BudgetExhausted, match="all 1 releases"):
-        check_release(one, released=1)
 
 
 def test_the_statement_says_what_the_number_rests_on() -> None:
