@@ -42,8 +42,11 @@ def overwrite(path: Path, content: bytes) -> None:
     new = not path.exists()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as stream:
         stream.write(content)
-        stream.truncate()
-        os.fsync(stream.fileno())
+        stream.flush()
+        # Where nobody has set the size, and the time of the change may be lost, the file system's journal can wait.
+        if os.fstat(stream.fileno()).st_size != len(content):
+            stream.truncate()
+        getattr(os, "fdatasync", os.fsync)(stream.fileno())
     if new:
         _bring_to_disk(path.parent)
 

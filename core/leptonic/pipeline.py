@@ -90,7 +90,7 @@ class Pipeline:
             clamped += outside
         return Contribution(
             words=parts[0] if len(parts) == 1 else np.concatenate(parts),
-            scalars=self._scalars(update, weight, clamped=clamped),
+            scalars=to_fixed(self._scalars(update, weight, clamped=clamped)),
         )
 
     def encode_sum(self, updates: Sequence[LocalUpdate]) -> Contribution:
@@ -103,11 +103,10 @@ class Pipeline:
             words, outside = self.lattice.quantise_sum(stacked, factors if segment.weighted else np.ones(len(updates)))
             total.words[index * self.size : (index + 1) * self.size] = words
             clamped += outside
-        for update, weight in zip(updates, weights, strict=True):
-            # Which client's entries were clamped, no sum can tell.
-            add(total.scalars, self._scalars(update, weight, clamped=clamped))
-            clamped = 0
-        return total
+        scalars = [self._scalars(update, weight) for update, weight in zip(updates, weights, strict=True)]
+        # Which client's entries were clamped, no sum can tell.
+        scalars[0][self._names.index("clamped")] = float(clamped)
+        return Contribution(total.words, to_fixed(scalars).sum(axis=0))
 
     def check(self, contribution: Contribution, *, clients: int = 1) -> None:
         """Raise DecodeError unless so many clients can have contributed this: what a server in the clear can see.
@@ -147,9 +146,9 @@ class Pipeline:
             vectors[segment.name] = self.lattice.dequantise(words, divisor)
         return Mean(vectors=vectors, sums=sums, count=round(count))
 
-    def _scalars(self, update: LocalUpdate, weight: float, *, clamped: int) -> NDArray[np.uint64]:
+    def _scalars(self, update: LocalUpdate, weight: float, *, clamped: int = 0) -> list[float]:
         capped = float(weight < update.weight) if self.weight_cap is not None else 0.0
-        return to_fixed([1.0, weight, float(clamped), capped, *(update.sums.get(name, 0.0) for name in self.sum_names)])
+        return [1.0, weight, float(clamped), capped, *(update.sums.get(name, 0.0) for name in self.sum_names)]
 
     def _sums(self, total: Contribution) -> dict[str, float]:
         return dict(zip(self._names, from_fixed(total.scalars).tolist(), strict=True))
