@@ -135,7 +135,9 @@ class SecureOptimizer(DPOptimizer):  # type: ignore[misc]
         deviation = self.noise_multiplier * self.max_grad_norm
         for parameter in self.params:
             _check_processed_flag(parameter.summed_grad)
-            parameter.grad = noised(parameter.summed_grad, deviation, self._stream).to(parameter)
+        sums = noised([parameter.summed_grad for parameter in self.params], deviation, self._stream)
+        for parameter, total in zip(self.params, sums, strict=True):
+            parameter.grad = total.to(parameter)
             _mark_as_processed(parameter.summed_grad)
 
 
