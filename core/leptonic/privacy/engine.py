@@ -137,7 +137,8 @@ class SecureOptimizer(DPOptimizer):  # type: ignore[misc]
             _check_processed_flag(parameter.summed_grad)
         sums = noised([parameter.summed_grad for parameter in self.params], deviation, self._stream)
         for parameter, total in zip(self.params, sums, strict=True):
-            parameter.grad = total.to(parameter)
+            # As the parameter lies in memory: a fused optimizer takes their entries in the order in which they lie.
+            parameter.grad = torch.empty_like(parameter).copy_(total)
             _mark_as_processed(parameter.summed_grad)
 
 
