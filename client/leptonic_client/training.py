@@ -16,7 +16,7 @@ import torch
 from leptonic import models, parameters, randomness
 from leptonic.algorithms import Trained, Work, algorithm_for
 from leptonic.data.catalogue import spec_of
-from leptonic.device import torch_device
+from leptonic.device import placed, torch_device
 from leptonic.errors import DataError, RunError
 from leptonic.experiment import Experiment
 from leptonic.pipeline import ClientLevelPipeline, ClippedPipeline, pipeline_for, reference_examples
@@ -70,7 +70,7 @@ class LocalTrainer:
         self.algorithm = algorithm_for(experiment)
         self.device = torch_device(device or experiment.training.device)
         torch.set_num_threads(experiment.training.threads)
-        self.model = models.build(experiment.model, self.spec, experiment.seed).to(self.device)
+        self.model = placed(models.build(experiment.model, self.spec, experiment.seed), self.device)
         self.layout = parameters.layout_of(self.model)
         self.pipeline = pipeline_for(experiment, self.layout.size)
         self._reference_steps = steps_of(experiment.training, reference_examples(experiment))

@@ -44,8 +44,11 @@ def overwrite(path: Path, content: bytes, *, private: bool = False) -> None:
         if private:
             os.fchmod(stream.fileno(), 0o600)
         stream.write(content)
-        stream.truncate()
-        os.fsync(stream.fileno())
+        stream.flush()
+        # Where nobody has set the size, and the time of the change may be lost, the file system's journal can wait.
+        if os.fstat(stream.fileno()).st_size != len(content):
+            stream.truncate()
+        getattr(os, "fdatasync", os.fsync)(stream.fileno())
     if new:
         _bring_to_disk(path.parent)
 

@@ -7,12 +7,11 @@ Metric sums travel beside the update as 64-bit words of 2^-20 (:func:`to_fixed`)
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from leptonic.errors import ExperimentError, RunError
 
@@ -164,26 +163,21 @@ def add(total: Words, words: Words) -> None:
     np.add(total, words, out=total)
 
 
-def to_fixed(values: Sequence[float], clients: int = 2**16) -> NDArray[np.uint64]:
+def to_fixed(values: ArrayLike, clients: int = 2**16) -> NDArray[np.uint64]:
     """One client's metric sums as words that ``clients`` of them can add modulo 2^64 without wrapping.
 
-    Rounded to the nearest 2^-20, half to even. Returns (len(values),) uint64, two's complement.
-    Raises RunError if a value is not finite or exceeds 2^43 / clients (134 million at the default).
+    Rounded to the nearest 2^-20, half to even. values: (m,), or (k, m) of several clients. Returns as many uint64,
+    two's complement. Raises RunError if a value is not finite or exceeds 2^43 / clients (134 million at the default).
     """
-    largest = (2**63 - 1) // clients
-    words = np.empty(len(values), dtype=np.uint64)
-    for index, value in enumerate(values):
-        if not math.isfinite(value):
-            raise RunError(f"metric sum {index} is not finite ({value}): the local training diverged; lower the rate")
-        steps = round(float(value) * METRIC_STEPS)
-        if abs(steps) > largest:
-            raise RunError(
-                f"metric sum {index} is {value:.6g}, but {clients} clients can only add up to "
-                f"{largest / METRIC_STEPS:.6g} each: "
-                "the local training diverged, or the metric needs another unit"
-            )
-        words[index] = steps % 2**64
-    return words
+    reals, largest = np.asarray(values, dtype=np.float64), (2**63 - 1) // clients
+    with np.errstate(over="ignore"):
+        steps = np.rint(reals * METRIC_STEPS)
+    furthest = float(np.abs(steps).max(initial=0.0))
+    # As integers: float64 may round the limit up.
+    if not math.isfinite(furthest) or int(furthest) > largest:
+        place = np.unravel_index(np.abs(steps).argmax(), steps.shape)
+        raise _not_summable(int(place[-1]), reals[place], largest / METRIC_STEPS, clients)
+    return steps.astype(np.int64).view(np.uint64)
 
 
 def from_fixed(words: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -200,6 +194,15 @@ def _extremes(values: NDArray[np.float32]) -> tuple[float, float]:
     """The smallest and the largest entry; a NaN or an infinity shows in them. Two reductions beat a mask."""
     with np.errstate(invalid="ignore"):
         return float(values.min()), float(values.max())
+
+
+def _not_summable(index: int, value: float, largest: float, clients: int) -> RunError:
+    if not math.isfinite(value):
+        return RunError(f"metric sum {index} is not finite ({value}): the local training diverged; lower the rate")
+    return RunError(
+        f"metric sum {index} is {value:.6g}, but {clients} clients can only add up to {largest:.6g} each: "
+        "the local training diverged, or the metric needs another unit"
+    )
 
 
 def _not_finite(values: NDArray[np.float32]) -> RunError:

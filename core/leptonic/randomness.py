@@ -22,6 +22,9 @@ __all__ = ["SecureStream", "derive", "distinct", "generator", "torch_stream"]
 
 Name = str | int
 
+_ONE = np.uint64(0x3FF0000000000000)
+"""The bits of 1.0."""
+
 
 def derive(seed: int, *path: Name) -> int:
     """A 63-bit seed for the stream called ``path``; different paths give independent streams.
@@ -111,16 +114,21 @@ class SecureStream:
         if os.getpid() != self._process:
             # Parent and child would draw the same noise, and the difference of two updates would be bare.
             raise PrivacyError("a secure stream was copied into another process: make it where it is used")
-        return np.frombuffer(self._keystream.update(bytes(8 * count)), dtype="<u8").astype(np.uint64, copy=False)
+        drawn = np.empty(8 * count, dtype=np.uint8)
+        self._keystream.update_into(bytes(8 * count), drawn.data)
+        return drawn.view("<u8").astype(np.uint64, copy=False)
 
     def uniform(self, count: int) -> NDArray[np.float64]:
         """``count`` draws, uniform on the 2^52 midpoints of (0, 1); never 0 or 1. Returns (count,) float64.
 
         52 bits, since with 53 the last midpoint is no float64 and would round to 1.
         """
-        uniform: NDArray[np.float64] = (self.words(count) >> np.uint64(12)).astype(np.float64)
-        uniform += 0.5
-        uniform *= 2.0**-52
+        words = self.words(count)
+        words >>= np.uint64(12)
+        words |= _ONE
+        # These are the bits of the 2^52 numbers in [1, 2); half a step less than 1 moves them to the midpoints.
+        uniform = words.view(np.float64)
+        uniform -= 1.0 - 2.0**-53
         return uniform
 
     def normal(self, count: int) -> NDArray[np.float64]:

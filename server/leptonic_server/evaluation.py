@@ -9,7 +9,7 @@ import torch
 from leptonic import models, parameters
 from leptonic.data.catalogue import spec_of
 from leptonic.data.experiment_data import test_examples
-from leptonic.device import torch_device
+from leptonic.device import placed, torch_device
 from leptonic.experiment import Experiment
 from leptonic.tasks import task_for
 from leptonic.tasks.evaluation import evaluate
@@ -28,7 +28,7 @@ class Evaluator:
         # A server without the clients' accelerator still serves them.
         self._device = torch_device("cpu" if experiment.training.device == "cpu" else "auto")
         torch.set_num_threads(experiment.training.threads)
-        self._model = models.build(experiment.model, spec, experiment.seed).to(self._device)
+        self._model = placed(models.build(experiment.model, spec, experiment.seed), self._device)
         self.layout = parameters.layout_of(self._model)
         test = test_examples(experiment) if "server" in experiment.evaluation.on else None
         self._test = None if test is None else test.tensors(spec)

@@ -235,10 +235,13 @@ class RunStore:
         transcript: bytes = b"",
     ) -> None:
         """Commit one round: its vectors, its record, what became of its clients, and how its sum was opened."""
-        last = self.last_round()
-        if last is not None and record.round <= last:
+        last, held = self._database.execute(
+            "SELECT round, vectors FROM rounds ORDER BY round DESC LIMIT 1"
+        ).fetchone() or (-1, None)
+        if record.round <= last:
             raise RunError(f"{self.folder}: round {record.round} is committed already, the last is {last}")
-        name, content = self._spare(), safetensors.numpy.save(dict(vectors))
+        # The file that does not hold the last committed round.
+        name, content = _FILES[held == _FILES[0]], safetensors.numpy.save(dict(vectors))
         # The server's noise can be taken off by whoever has what it was made from.
         private = any(key.startswith("privacy.") for key in vectors)
         overwrite(self.folder / name, content, private=private)
@@ -331,11 +334,6 @@ class RunStore:
         """What became of every invited client: (round, attempt, record), in order."""
         query = "SELECT * FROM clients ORDER BY round, attempt, client"
         return [(row[0], row[1], ClientRecord(*row[2:])) for row in self._database.execute(query)]
-
-    def _spare(self) -> str:
-        """The vectors' file that does not hold the last committed round."""
-        row = self._database.execute("SELECT vectors FROM rounds ORDER BY round DESC LIMIT 1").fetchone()
-        return _FILES[row is not None and row[0] == _FILES[0]]
 
     def _insert_clients(self, round_number: int, attempt: int, records: list[ClientRecord]) -> None:
         rows = [(round_number, attempt, r.client, r.status, r.detail, r.seconds, r.epsilon) for r in records]

@@ -122,14 +122,20 @@ except OSError:
 def test_overwriting_keeps_the_place_and_nothing_of_the_content(
     tmp_path: Path, length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced: list[bool] = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)))
+    synced: list[int | str] = []
+
+    def noted(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        synced.append("folder" if stat.S_ISDIR(status.st_mode) else status.st_size)
+
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, noted, raising=False)
     path = tmp_path / "file"
     overwrite(path, b"x" * 50)
-    assert synced == [False, True]  # a new name must reach the disk as well
+    assert synced == [50, "folder"]  # a new name must reach the disk as well
     place = path.stat().st_ino
     overwrite(path, b"y" * length)
-    assert synced == [False, True, False]
+    assert synced == [50, "folder", length]
     assert (path.read_bytes(), path.stat().st_ino) == (b"y" * length, place)
     assert names(tmp_path) == ["file"]
 

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from leptonic.errors import DecodeError, RunError
-from leptonic.integers import Lattice, add, to_fixed
+from leptonic.integers import Lattice, to_fixed
 from leptonic.pipeline.base import Pipeline
 from leptonic.pipeline.contribution import Contribution
 from leptonic.randomness import SecureStream
@@ -51,7 +50,7 @@ class LatticePipeline(Pipeline):
             clamped += outside
         return Contribution(
             words=parts[0] if len(parts) == 1 else np.concatenate(parts),
-            scalars=self._scalars(update, weight, clamped=clamped),
+            scalars=to_fixed(self._scalars(update, weight, clamped=clamped)),
         )
 
     def encode_sum(self, updates: Sequence[LocalUpdate]) -> Contribution:
@@ -64,11 +63,10 @@ class LatticePipeline(Pipeline):
             words, outside = self.lattice.quantise_sum(stacked, factors if segment.weighted else np.ones(len(updates)))
             total.words[index * self.size : (index + 1) * self.size] = words
             clamped += outside
-        for update, weight in zip(updates, weights, strict=True):
-            # Which client's entries were clamped, no sum can tell.
-            add(total.scalars, self._scalars(update, weight, clamped=clamped))
-            clamped = 0
-        return total
+        scalars = [self._scalars(update, weight) for update, weight in zip(updates, weights, strict=True)]
+        # Which client's entries were clamped, no sum can tell.
+        scalars[0][self.names.index("clamped")] = float(clamped)
+        return Contribution(total.words, to_fixed(scalars).sum(axis=0))
 
     def check(self, contribution: Contribution, *, clients: int = 1) -> None:
         """Raise DecodeError unless so many clients can have contributed this: what a server in the clear can see.
@@ -108,9 +106,9 @@ class LatticePipeline(Pipeline):
             vectors[segment.name] = self.lattice.dequantise(words, divisor)
         return Mean(vectors=vectors, sums=sums, count=round(count))
 
-    def _scalars(self, update: LocalUpdate, weight: float, *, clamped: int) -> NDArray[np.uint64]:
+    def _scalars(self, update: LocalUpdate, weight: float, *, clamped: int = 0) -> list[float]:
         capped = float(weight < update.weight) if self.weight_cap is not None else 0.0
-        return to_fixed([1.0, weight, float(clamped), capped, *(update.sums.get(name, 0.0) for name in self.sum_names)])
+        return [1.0, weight, float(clamped), capped, *(update.sums.get(name, 0.0) for name in self.sum_names)]
 
     def _check_bounds(self, sums: Mapping[str, float]) -> None:
         count = sums["count"]

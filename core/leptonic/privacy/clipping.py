@@ -4,6 +4,7 @@ Called by :class:`leptonic.privacy.engine.SecureOptimizer`; its parts also by :m
 which reaches the same sums without every example's gradient. Source: Abadi et al. 2016, arXiv 1607.00133.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -52,7 +53,7 @@ def squared_norms(sample: Tensor) -> Tensor:
     In blocks: a float32 norm over millions of values can be wrong by parts in a thousand, which would void
     the bound, and float64 throughout takes 17 times as long.
     """
-    flat = sample.reshape(len(sample), sample[:1].numel() if len(sample) else 1)
+    flat = sample.reshape(len(sample), math.prod(sample.shape[1:]))
     if flat.shape[1] <= _NORM_BLOCK:
         norm: Tensor = torch.linalg.vector_norm(flat, dim=1)
         return norm.to(wide(flat)).square()
@@ -73,11 +74,12 @@ def weighted_sum(sample: Tensor, factors: Tensor) -> Tensor:
 
     With float32 alone, the rounding of a large batch's sum comes near to the slack.
     """
-    total = torch.zeros(sample.shape[1:], dtype=wide(sample), device=sample.device)
+    flat = sample.reshape(len(sample), math.prod(sample.shape[1:]))
+    total = torch.zeros(flat.shape[1], dtype=wide(sample), device=sample.device)
     weights = factors.to(device=sample.device, dtype=sample.dtype)
-    for rows, weight in zip(torch.split(sample, _SUM_BLOCK), torch.split(weights, _SUM_BLOCK), strict=True):
-        total += torch.einsum("i,i...->...", weight, rows)
-    return total
+    for rows, weight in zip(torch.split(flat, _SUM_BLOCK), torch.split(weights, _SUM_BLOCK), strict=True):
+        total += weight @ rows
+    return total.view(sample.shape[1:])
 
 
 def without(sample: Tensor, factors: Tensor) -> Tensor:

@@ -135,7 +135,10 @@ class SecureOptimizer(DPOptimizer):  # type: ignore[misc]
         deviation = self.noise_multiplier * self.max_grad_norm
         for parameter in self.params:
             _check_processed_flag(parameter.summed_grad)
-            parameter.grad = noised(parameter.summed_grad, deviation, self._stream).to(parameter)
+        sums = noised([parameter.summed_grad for parameter in self.params], deviation, self._stream)
+        for parameter, total in zip(self.params, sums, strict=True):
+            # As the parameter lies in memory: a fused optimizer takes their entries in the order in which they lie.
+            parameter.grad = torch.empty_like(parameter).copy_(total)
             _mark_as_processed(parameter.summed_grad)
 
 

@@ -5,6 +5,7 @@ clients at once. Source: Abadi et al. 2016, arXiv 1607.00133; Box & Muller 1958,
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -20,8 +21,8 @@ _PAIRS = 2**15
 """Draws at a time, so that they stay in the cache."""
 
 
-def noised(total: Tensor, deviation: float, stream: SecureStream) -> Tensor:
-    """The sum plus N(0, deviation^2) in each entry. Returns float64 on the CPU, of the sum's shape.
+def noised(totals: Sequence[Tensor], deviation: float, stream: SecureStream) -> list[Tensor]:
+    """Each sum plus N(0, deviation^2) in each entry. Returns float64 on the CPU, of the sums' shapes.
 
     A continuous Gaussian in floating point is a mitigation, not an exact sampler: the set of its values
     can betray what it was added to (Mironov 2012, doi 10.1145/2382196.2382264). So the sum is made in
@@ -31,17 +32,22 @@ def noised(total: Tensor, deviation: float, stream: SecureStream) -> Tensor:
     draws. No bound on what is left is claimed.
     """
     lattice = 2.0 ** (math.floor(math.log2(deviation)) - _LATTICE_BITS)
-    values = total.detach().to("cpu", torch.float64, copy=True, memory_format=torch.contiguous_format).view(-1)
-    for part in torch.split(values, 2 * _PAIRS):
+    flat = torch.cat([total.detach().to("cpu", torch.float64).reshape(-1) for total in totals])
+    draws = torch.empty(min(2 * _PAIRS, len(flat) + 1), dtype=torch.float64)
+    for part in torch.split(flat, 2 * _PAIRS):
+        normal = _normal(stream, draws, len(part))
         # In units of the lattice, a power of two: scaling by it is exact.
-        part.div_(lattice).add_(_normal(stream, len(part)), alpha=deviation / lattice).round_().mul_(lattice)
-    return values.view(total.shape)
+        part.div_(lattice).add_(normal, alpha=deviation / lattice).round_().mul_(lattice)
+    parts = flat.split([total.numel() for total in totals])
+    return [part.view(total.shape) for part, total in zip(parts, totals, strict=True)]
 
 
-def _normal(stream: SecureStream, count: int) -> Tensor:
-    """Standard normal draws in pairs, within 8.6, (count,) float64; a third of the time of stream.normal(count)."""
+def _normal(stream: SecureStream, draws: Tensor, count: int) -> Tensor:
+    """Standard normal draws in pairs, within 8.6, (count,) float64, in the memory of draws: room for whole pairs."""
     half = (count + 1) // 2
-    uniform = torch.from_numpy(stream.uniform(2 * half))
-    radius = uniform[:half].log_().mul_(-2.0).sqrt_()
-    angle = uniform[half:].mul_(2.0 * math.pi)
-    return torch.cat([angle.cos() * radius, angle.sin_() * radius])[:count]
+    radius, angle = torch.from_numpy(stream.uniform(2 * half)).view(2, half)
+    angle.mul_(2.0 * math.pi)
+    torch.cos(angle, out=draws[:half])
+    torch.sin(angle, out=draws[half : 2 * half])
+    draws[: 2 * half].view(2, half).mul_(radius.log_().mul_(-2.0).sqrt_())
+    return draws[:count]

@@ -28,8 +28,11 @@ GROUP_VALUES = 8 * 2**20
 GRADIENT_VALUES = 64 * 2**20
 """Values of a group's gradients of single examples, under privacy: 256 MB."""
 MOST_CLIENTS = 64
-SHARED_VALUES = 2**20
-"""Parameters of a group from which on all threads share its work; fewer are worth no more than two."""
+PAIRED_VALUES, SHARED_VALUES = 2**17, 2**20
+"""Parameters of a group from which on two threads, and from which on all, share its work.
+
+Threads of a small program wait for each other longer than they work; on a busy machine ten times as long.
+"""
 
 Done = tuple[Request, LocalWork, LocalUpdate]
 
@@ -87,10 +90,9 @@ class BatchedEngine:
             yield from (self._alone(*each, share) for each in done)
 
     def _trained(self, works: list[LocalWork]) -> list[Outcome]:
-        before = torch.get_num_threads()
-        # Many threads of a small program wait for each other longer than they work.
-        small = len(works) * self._clients.trainer.layout.size < SHARED_VALUES
-        torch.set_num_threads(min(2, self._threads) if small else self._threads)
+        before, values = torch.get_num_threads(), len(works) * self._clients.trainer.layout.size
+        worth = 1 if values < PAIRED_VALUES else 2 if values < SHARED_VALUES else self._threads
+        torch.set_num_threads(min(worth, self._threads))
         try:
             return self._group.train(works)
         finally:

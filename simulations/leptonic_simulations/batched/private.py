@@ -92,12 +92,12 @@ def _clipped_sums(samples: Sequence[Tensor], drawn: Sequence[int], clip_norm: fl
 def _released(
     sums: Sequence[Tensor], protections: Sequence[Protection], clip_norm: float, pieces: Pieces
 ) -> list[Tensor]:
-    """Noised means, (k, *shape) float32; each client draws for one parameter after another, as it does alone."""
+    """Noised means, (k, *shape) float32; each client draws for its parameters in their order, as it does alone."""
     parts = []
     for client, own in enumerate(protections):
         deviation = own.plan.noise_multiplier * clip_norm
         upright = pieces.upright([total[client] for total in sums])
-        means = [noised(total, deviation, own.noise).float() / own.plan.batch_size for total in upright]
+        means = [total.float() / own.plan.batch_size for total in noised(upright, deviation, own.noise)]
         parts.append(pieces.upright(means))
     return [torch.stack(part).to(total.device) for part, total in zip(zip(*parts, strict=True), sums, strict=True)]
 

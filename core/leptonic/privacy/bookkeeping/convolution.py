@@ -11,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from leptonic.privacy.bookkeeping.products import summed
 from leptonic.privacy.bookkeeping.samples import Materialised, Samples
 from leptonic.privacy.bookkeeping.scratch import Scratch
-from leptonic.privacy.clipping import squared_norms, without
+from leptonic.privacy.clipping import squared_norms, weighted_sum, without
 
 __all__ = ["convolution"]
 
@@ -63,9 +62,7 @@ class _Convolution:
         """As :meth:`Samples.sums`."""
         sums = self._bias.sums(weights) if self._has_bias else {}
         if self._has_weight:
-            pairs = zip(torch.split(self._samples, _EXAMPLES), torch.split(weights, _EXAMPLES), strict=True)
-            blocks = [weight.to(part.dtype) @ without(part, weight) for part, weight in pairs]
-            sums["weight"] = self._layout.weight(summed(blocks, every=1))
+            sums["weight"] = self._layout.weight(weighted_sum(without(self._samples, weights), weights))
         return sums
 
     def _make(self, module: nn.Conv1d | nn.Conv2d, inputs: Tensor, gradients: Tensor, scratch: Scratch) -> None:
