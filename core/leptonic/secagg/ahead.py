@@ -1,0 +1,86 @@
+"""Sums of masks that are expanded before the vectors come to which they are added, those of many vectors at a time.
+
+Where both ends of a pair live in one process, as in a simulation, the keystream of its mask is expanded once: added to
+one vector's sum and taken from the other's. A sum is known by the keys of its masks, which each end has derived by
+itself: who adds others than were foreseen, for whatever reason, finds none and has them expanded alone.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from threading import Condition
+
+from leptonic.secagg.crew import Crew, Job, packed_keys
+from leptonic.secagg.masks import BLOCK_WORDS, Mask, together
+
+__all__ = ["Ahead"]
+
+PARTS = 2
+"""Jobs for each process: few, since each begins every keystream anew."""
+
+Name = tuple[int, tuple[tuple[bytes, bool], ...]]
+"""Words of a sum; key and sign of each mask."""
+
+
+class Ahead:
+    """Where the sums lie. first, room: a range of the memory that a crew shares, in words."""
+
+    def __init__(self, first: int, room: int) -> None:
+        self._first, self._room = first, room
+        self._sums: dict[Name, int] = {}
+        self._jobs: list[Future[bytes]] = []
+        self._readers, self._changed = 0, Condition()
+
+    def begin(self, crew: Crew, length: int, many: Sequence[Sequence[Mask]]) -> None:
+        """Have the sums expanded of as many as there is room for, in place of earlier ones. length: of each, in words.
+
+        What does not cancel in the sum of all these vectors will be taken away from it: that is one sum more.
+        """
+        self._forget()
+        size = -(-length // BLOCK_WORDS) * BLOCK_WORDS
+        fitting = [*many, _left_over(many)][: self._room // size]
+        firsts = [self._first + index * size for index in range(len(fitting))]
+        keys = packed_keys(together(fitting))
+        step = -(-size // (PARTS * len(crew.workers) * BLOCK_WORDS)) * BLOCK_WORDS
+        for at in range(0, length, step):
+            job = Job(tuple(first + at for first in firsts), min(step, length - at), at, blank=True)
+            self._jobs.append(crew.hand(job, keys))
+        with self._changed:
+            self._sums = {_name(length, masks): first for masks, first in zip(fitting, firsts, strict=True)}
+
+    @contextmanager
+    def sum_of(self, length: int, masks: Sequence[Mask]) -> Iterator[int | None]:
+        """Where so many words of the sum of these masks lie, which is taken once; None if it was not foreseen.
+
+        Raises RunError if a process has died.
+        """
+        with self._changed:
+            first = self._sums.pop(_name(length, masks), None)
+            self._readers += first is not None
+        try:
+            if first is not None:
+                for job in self._jobs:
+                    job.result()
+            yield first
+        finally:
+            with self._changed:
+                self._readers -= first is not None
+                self._changed.notify_all()
+
+    def _forget(self) -> None:
+        """Wait until nobody reads or writes there."""
+        with self._changed:
+            self._sums.clear()
+            self._changed.wait_for(lambda: not self._readers)
+        wait(self._jobs)
+        self._jobs.clear()
+
+
+def _left_over(many: Sequence[Sequence[Mask]]) -> list[Mask]:
+    """What takes away from the sum of these vectors the masks that do not cancel in it."""
+    alone = (each for each in together(many) if each.plus is None or each.minus is None)
+    return [Mask(each.key, negative=each.plus is not None) for each in alone]
+
+
+def _name(length: int, masks: Iterable[Mask]) -> Name:
+    return length, tuple(sorted((mask.key, mask.negative) for mask in masks))
