@@ -15,8 +15,11 @@ from leptonic.secagg.masks import BLOCK_WORDS, Mask, together
 
 __all__ = ["Ahead"]
 
+MOST = 64
+"""Sums at a time: a piece of each should stay in the cache."""
 PARTS = 2
-"""Jobs for each process: few, since each begins every keystream anew."""
+"""Jobs for each process, of :data:`LEAST` words each or more: each begins every keystream anew."""
+LEAST = 2**16
 
 Name = tuple[int, tuple[tuple[bytes, bool], ...]]
 """Words of a sum; key and sign of each mask."""
@@ -38,10 +41,10 @@ class Ahead:
         """
         self._forget()
         size = -(-length // BLOCK_WORDS) * BLOCK_WORDS
-        fitting = [*many, _left_over(many)][: self._room // size]
+        fitting = [*many, _left_over(many)][: min(MOST, self._room // size)]
         firsts = [self._first + index * size for index in range(len(fitting))]
         keys = packed_keys(together(fitting))
-        step = -(-size // (PARTS * len(crew.workers) * BLOCK_WORDS)) * BLOCK_WORDS
+        step = max(LEAST, -(-size // (PARTS * len(crew.workers) * BLOCK_WORDS)) * BLOCK_WORDS)
         for at in range(0, length, step):
             job = Job(tuple(first + at for first in firsts), min(step, length - at), at, blank=True)
             self._jobs.append(crew.hand(job, keys))

@@ -129,7 +129,7 @@ class Workers:
 
     def announce(self, words: int, many: Sequence[Sequence[Mask]]) -> None:
         """Begin with as many of them as there is room for ahead; what was announced before is forgotten."""
-        if self._room_ahead >= words and not self._is_little(words, many):
+        if 0 < words <= self._room_ahead and not self._is_little(words, many):
             crew = self._start()
             self._ahead.begin(crew, words, many)
 
@@ -148,7 +148,7 @@ class Workers:
         if self._memory is not None:
             self._words = np.empty(0, np.uint32)
             self._memory.close()
-        self._crew, self._memory = None, None
+        self._crew, self._memory, self._ahead = None, None, Ahead(0, 0)
 
     def _is_little(self, words: int, many: Sequence[Sequence[Mask]]) -> bool:
         return self.processes < 2 or words * sum(map(len, many)) < WORTH_IT

@@ -75,6 +75,7 @@ class Ready:
             expansion.add(words, sums, self.masks)
             parts = _parts(words, sums, settings.bits)
             digest = long_digest(*parts)
+        self.masks.clear()
         # What is sent again must be what was sent: nobody may write there any more.
         words.setflags(write=False)
         sums.setflags(write=False)
