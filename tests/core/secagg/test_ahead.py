@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -108,7 +108,7 @@ def test_each_keystream_is_expanded_once(workers: Workers, handed: list[tuple[Jo
     assert {(len(job.firsts), streams) for job, streams in handed} == {(11, 55)}
     ranges = sorted((job.start, job.words) for job, _ in handed)
     assert ranges[0][0] == 0
-    assert all(start + words == after for (start, words), (after, _) in zip(ranges, ranges[1:], strict=False))
+    assert all(start + words == after for (start, words), (after, _) in pairwise(ranges))
     assert sum(words for _, words in ranges) == WORDS
     handed.clear()
     for own in masks:
@@ -213,8 +213,8 @@ def test_a_worker_that_dies_at_what_was_announced_is_said_so(workers: Workers) -
     killed.start()
     with pytest.raises(RunError, match="expands masks has died"):
         workers.add(np.zeros(length, np.uint32), np.zeros(2, np.uint64), masks[0])
+    workers.announce(length, masks)
     with pytest.raises(RunError, match="expands masks has died"):
-        workers.announce(length, masks)
         workers.add(np.zeros(length, np.uint32), np.zeros(2, np.uint64), masks[0])
     killed.join()
 
