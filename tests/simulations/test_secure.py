@@ -11,7 +11,7 @@ from tests.simulations.small import TRAINING, Run, experiment, stopped_at
 
 from leptonic.errors import RunError
 from leptonic.secagg import expansion
-from leptonic.secagg.ahead import Ahead
+from leptonic.secagg.ahead import Ahead, Part
 from leptonic.secagg.binding import hashed
 from leptonic.secagg.client import ready
 from leptonic.secagg.client.masked import Agreed, Unmasked
@@ -76,10 +76,10 @@ def found_ahead(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     sum_of = Ahead.sum_of
 
     @contextmanager
-    def noted(ahead: Ahead, length: int, masks: Sequence[Mask]) -> Iterator[int | None]:
-        with sum_of(ahead, length, masks) as first:
-            found.append(first is not None)
-            yield first
+    def noted(ahead: Ahead, length: int, masks: Sequence[Mask]) -> Iterator[Part | None]:
+        with sum_of(ahead, length, masks) as summed:
+            found.append(summed is not None)
+            yield summed
 
     monkeypatch.setattr(Ahead, "sum_of", noted)
     return found

@@ -5,7 +5,7 @@ one vector's sum and taken from the other's. A sum is known by the keys of its m
 itself: who adds others than were foreseen, for whatever reason, finds none and has them expanded alone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from threading import Condition
@@ -13,14 +13,16 @@ from threading import Condition
 from leptonic.secagg.crew import Crew, Job, packed_keys
 from leptonic.secagg.masks import BLOCK_WORDS, Mask, together
 
-__all__ = ["Ahead"]
+__all__ = ["Ahead", "Part"]
 
 MOST = 64
 """Sums at a time: a piece of each should stay in the cache."""
-PARTS = 2
+PARTS = 4
 """Jobs for each process, of :data:`LEAST` words each or more: each begins every keystream anew."""
 LEAST = 2**16
 
+Part = Callable[[int, int], int]
+"""Where a part of a sum lies. Arguments: its start and length, in words."""
 Name = tuple[int, tuple[tuple[bytes, bool], ...]]
 """Words of a sum; key and sign of each mask."""
 
@@ -32,6 +34,7 @@ class Ahead:
         self._first, self._room = first, room
         self._sums: dict[Name, int] = {}
         self._jobs: list[Future[bytes]] = []
+        self._step = 1
         self._readers, self._changed = 0, Condition()
 
     def begin(self, crew: Crew, length: int, many: Sequence[Sequence[Mask]]) -> None:
@@ -44,27 +47,31 @@ class Ahead:
         fitting = [*many, _left_over(many)][: min(MOST, self._room // size)]
         firsts = [self._first + index * size for index in range(len(fitting))]
         keys = packed_keys(together(fitting))
-        step = max(LEAST, -(-size // (PARTS * len(crew.workers) * BLOCK_WORDS)) * BLOCK_WORDS)
-        for at in range(0, length, step):
-            job = Job(tuple(first + at for first in firsts), min(step, length - at), at, blank=True)
+        self._step = max(LEAST, -(-size // (PARTS * len(crew.workers) * BLOCK_WORDS)) * BLOCK_WORDS)
+        for at in range(0, length, self._step):
+            job = Job(tuple(first + at for first in firsts), min(self._step, length - at), at, blank=True)
             self._jobs.append(crew.hand(job, keys))
         with self._changed:
             self._sums = {_name(length, masks): first for masks, first in zip(fitting, firsts, strict=True)}
 
     @contextmanager
-    def sum_of(self, length: int, masks: Sequence[Mask]) -> Iterator[int | None]:
-        """Where so many words of the sum of these masks lie, which is taken once; None if it was not foreseen.
+    def sum_of(self, length: int, masks: Sequence[Mask]) -> Iterator[Part | None]:
+        """The sum of these masks, in so many words, which is taken once; None if it was not foreseen.
 
-        Raises RunError if a process has died.
+        Each part of it is waited for when it is asked for; that raises RunError if a process has died.
         """
         with self._changed:
             first = self._sums.pop(_name(length, masks), None)
             self._readers += first is not None
+
+        def part(start: int, count: int) -> int:
+            assert first is not None
+            for job in self._jobs[start // self._step : -(-(start + count) // self._step)]:
+                job.result()
+            return first + start
+
         try:
-            if first is not None:
-                for job in self._jobs:
-                    job.result()
-            yield first
+            yield None if first is None else part
         finally:
             with self._changed:
                 self._readers -= first is not None

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from leptonic.secagg.ahead import Ahead
+from leptonic.secagg.ahead import Ahead, Part
 from leptonic.secagg.crew import Crew, Job, packed_keys
 from leptonic.secagg.long_digest import PIECE, leaves, long_digest, root
 from leptonic.secagg.masks import BLOCK_WORDS, Mask, add_masks, add_to_sums, together
@@ -111,7 +111,8 @@ class Workers:
             if first is not None:
                 self._add_in_place(first, len(words), masks, summed, hashed=False)
             elif summed is not None:
-                words += self._words[summed : summed + len(words)]
+                at = summed(0, len(words))
+                words += self._words[at : at + len(words)]
             else:
                 self._add_to_foreign(self._start(), words, masks)
         add_to_sums(sums, masks)
@@ -189,15 +190,16 @@ class Workers:
             return None
 
     def _add_in_place(
-        self, first: int, count: int, masks: Sequence[Mask], summed: int | None, *, hashed: bool
+        self, first: int, count: int, masks: Sequence[Mask], summed: Part | None, *, hashed: bool
     ) -> list[bytes]:
         """Have the masks, or their sum, added where the words lie; the hashes of their pieces, if wanted."""
         crew, step = self._start(), PIECE // 4
         keys = b"" if summed is not None else packed_keys(together([masks]))
         pending = []
         for at in range(0, count, step):
-            besides = None if summed is None else summed + at
-            pending.append(crew.hand(Job((first + at,), min(step, count - at), at, besides, hashed=hashed), keys))
+            length = min(step, count - at)
+            besides = None if summed is None else summed(at, length)
+            pending.append(crew.hand(Job((first + at,), length, at, besides, hashed=hashed), keys))
         return [each.result() for each in pending]
 
     def _add_to_foreign(self, crew: Crew, words: Words, masks: Sequence[Mask]) -> None:
