@@ -199,8 +199,8 @@ class SecureEngine:
         if not willing:
             return
         self._federation.verify.forget()
-        words = self._settings.words
-        self._expansion.announce(words, [self._parties[request.client].masks for request in willing])
+        masks = (self._parties[request.client].masks for request in willing)
+        self._expansion.announce(self._settings.words, masks)
         yield from self._masking.answers(self._engine.answers(willing, content))
 
     def _masked(self, client: int, slot: memoryview) -> memoryview:

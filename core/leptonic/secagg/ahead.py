@@ -8,6 +8,7 @@ itself: who adds others than were foreseen, for whatever reason, finds none and 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from itertools import islice
 from threading import Condition
 
 from leptonic.secagg.crew import Crew, Job, packed_keys
@@ -37,22 +38,27 @@ class Ahead:
         self._step = 1
         self._readers, self._changed = 0, Condition()
 
-    def begin(self, crew: Crew, length: int, many: Sequence[Sequence[Mask]]) -> None:
-        """Have the sums expanded of as many as there is room for, in place of earlier ones. length: of each, in words.
+    def fitting(self, length: int, many: Iterable[Sequence[Mask]]) -> list[Sequence[Mask]]:
+        """Those for whose sums of so many words there is room; after them all, what is taken away from the sum of all.
 
-        What does not cancel in the sum of all these vectors will be taken away from it: that is one sum more.
+        That are the masks which do not cancel in it.
         """
+        most = min(MOST, self._room // _whole(length))
+        fitting = list(islice(many, most))
+        return [*fitting, _left_over(fitting)] if len(fitting) < most else fitting
+
+    def begin(self, crew: Crew, length: int, many: Sequence[Sequence[Mask]]) -> None:
+        """Have these sums expanded, in place of earlier ones. length: of each, in words. many: see :meth:`fitting`."""
         self._forget()
-        size = -(-length // BLOCK_WORDS) * BLOCK_WORDS
-        fitting = [*many, _left_over(many)][: min(MOST, self._room // size)]
-        firsts = [self._first + index * size for index in range(len(fitting))]
-        keys = packed_keys(together(fitting))
-        self._step = max(LEAST, -(-size // (PARTS * len(crew.workers) * BLOCK_WORDS)) * BLOCK_WORDS)
+        size = _whole(length)
+        firsts = [self._first + index * size for index in range(len(many))]
+        keys = packed_keys(together(many))
+        self._step = max(LEAST, _whole(-(-size // (PARTS * len(crew.workers)))))
         for at in range(0, length, self._step):
             job = Job(tuple(first + at for first in firsts), min(self._step, length - at), at, blank=True)
             self._jobs.append(crew.hand(job, keys))
         with self._changed:
-            self._sums = {_name(length, masks): first for masks, first in zip(fitting, firsts, strict=True)}
+            self._sums = {_name(length, masks): first for masks, first in zip(many, firsts, strict=True)}
 
     @contextmanager
     def sum_of(self, length: int, masks: Sequence[Mask]) -> Iterator[Part | None]:
@@ -90,6 +96,11 @@ def _left_over(many: Sequence[Sequence[Mask]]) -> list[Mask]:
     """What takes away from the sum of these vectors the masks that do not cancel in it."""
     alone = (each for each in together(many) if each.plus is None or each.minus is None)
     return [Mask(each.key, negative=each.plus is not None) for each in alone]
+
+
+def _whole(words: int) -> int:
+    """So many words in whole blocks of keystream."""
+    return -(-words // BLOCK_WORDS) * BLOCK_WORDS
 
 
 def _name(length: int, masks: Iterable[Mask]) -> Name:

@@ -7,7 +7,7 @@ ahead, see :mod:`leptonic.secagg.ahead`.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -48,8 +48,11 @@ class Expansion(Protocol):
         """The same; returns the :func:`long_digest` of both afterwards, as little-endian bytes."""
         ...
 
-    def announce(self, words: int, many: Sequence[Sequence[Mask]]) -> None:
-        """Each of these groups of masks will be added to a vector of so many words: whoever can begins now."""
+    def announce(self, words: int, many: Iterable[Sequence[Mask]]) -> None:
+        """Each of these groups of masks will be added to a vector of so many words: whoever can begins now.
+
+        Groups for which there is no room are not asked for.
+        """
         ...
 
     def room(self, length: int) -> memoryview:
@@ -75,7 +78,7 @@ class Here:
         add_masks(words, sums, masks)
         return _digest(words, sums)
 
-    def announce(self, words: int, many: Sequence[Sequence[Mask]]) -> None:
+    def announce(self, words: int, many: Iterable[Sequence[Mask]]) -> None:
         """Nobody would begin earlier."""
 
     def room(self, length: int) -> memoryview:
@@ -98,7 +101,7 @@ class Workers:
         self._memory: SharedBytes | None = None
         self._words: Words = np.empty(0, np.uint32)
         self._slots = SimpleQueue[int]()
-        self._ahead = Ahead(0, 0)
+        self._ahead = Ahead(0, self._room_ahead)
         self._crew: Crew | None = None
 
     def add(self, words: Words, sums: Sums, masks: Sequence[Mask]) -> None:
@@ -128,11 +131,14 @@ class Workers:
         add_to_sums(sums, masks)
         return root((words.nbytes, sums.nbytes), [*hashes, *leaves(_octets(sums))])
 
-    def announce(self, words: int, many: Sequence[Sequence[Mask]]) -> None:
+    def announce(self, words: int, many: Iterable[Sequence[Mask]]) -> None:
         """Begin with as many of them as there is room for ahead; what was announced before is forgotten."""
-        if 0 < words <= self._room_ahead and not self._is_little(words, many):
+        if self.processes < 2 or not 0 < words <= self._room_ahead:
+            return
+        fitting = self._ahead.fitting(words, many)
+        if not self._is_little(words, fitting):
             crew = self._start()
-            self._ahead.begin(crew, words, many)
+            self._ahead.begin(crew, words, fitting)
 
     def room(self, length: int) -> memoryview:
         """Memory that the workers see. Those who do not are ended."""
@@ -149,7 +155,7 @@ class Workers:
         if self._memory is not None:
             self._words = np.empty(0, np.uint32)
             self._memory.close()
-        self._crew, self._memory, self._ahead = None, None, Ahead(0, 0)
+        self._crew, self._memory, self._ahead = None, None, Ahead(0, self._room_ahead)
 
     def _is_little(self, words: int, many: Sequence[Sequence[Mask]]) -> bool:
         return self.processes < 2 or words * sum(map(len, many)) < WORTH_IT

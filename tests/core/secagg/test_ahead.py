@@ -175,7 +175,9 @@ def test_as_many_are_expanded_ahead_as_there_is_room_for(
 def test_more_than_stay_in_the_cache_are_not_expanded_ahead(workers: Workers, handed: list[tuple[Job, int]]) -> None:
     masks = [[Mask(bytes([index]) * 32)] for index in range(ahead.MOST + 3)]
     room = workers.room(4 * WORDS)
-    workers.announce(WORDS, masks)
+    asked = iter(masks)
+    workers.announce(WORDS, asked)
+    assert len(list(asked)) == 3
     assert {len(job.firsts) for job, _ in handed} == {ahead.MOST}
     for own in masks[-5:]:
         check(workers, own, room=room)
