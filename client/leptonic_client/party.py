@@ -13,6 +13,7 @@ from leptonic.secagg.client.masked import Masked
 from leptonic.secagg.client.session import ClientSession, aborted
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.expansion import Expansion
+from leptonic.secagg.masks import Mask
 from leptonic.secagg.messages import Open, Record, SessionSettings, SignedRecord, Train
 from leptonic.secagg.standing import Standing
 from leptonic.secagg.terms import PHASE_TRAIN
@@ -70,6 +71,11 @@ class Party:
         self._check_record(decoded(Train, work.train).record, work.record)
         session.train(work.train, model=model, payload=payload)
         self._ending, self._beginning = session, None
+
+    @property
+    def masks(self) -> list[Mask]:
+        """The masks of the contribution that is awaited; secret."""
+        return self._ended().masks
 
     def mask(self, contribution: Contribution) -> Masked:
         """The masked contribution; it is masked in place."""

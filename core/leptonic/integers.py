@@ -84,12 +84,10 @@ class Lattice:
             if not (math.isfinite(lowest) and math.isfinite(highest)):
                 raise _not_finite(values)
             reals = buffer[: len(chunk)]
+            reals[:] = chunk
             if lowest < -self.range or highest > self.range:
-                reals[:] = chunk
                 clamped += self._clamp(reals)
-                reals *= scale
-            else:
-                np.multiply(chunk, scale, out=reals, dtype=np.float64)
+            reals *= scale
             np.rint(reals, out=reals)
             words[start : start + CHUNK] = reals
         return words.view(np.uint32), clamped

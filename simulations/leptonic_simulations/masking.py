@@ -36,7 +36,7 @@ class Masking:
         self._length = pipeline.encoded_length + HEADER_LIMIT
         enough = -(-expansion.processes * AHEAD_BYTES // self._length)
         self._ahead = max(AHEAD, min(enough, AHEAD * expansion.processes))
-        self._free: list[memoryview] = []
+        self._free = self._slots()
         self._threads = ThreadPoolExecutor(self._ahead, thread_name_prefix="masking")
 
     def answers(self, trained: Replies) -> Replies:

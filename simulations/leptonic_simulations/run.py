@@ -29,6 +29,9 @@ from leptonic_simulations.sums import sums_securely
 
 __all__ = ["simulate"]
 
+MASKS_AHEAD = 2**28
+"""Bytes at most for masks that are expanded before the clients have trained."""
+
 
 def simulate(
     experiment: Experiment, *, folder: Path | None = None, resume: bool = False, quiet: bool = False
@@ -43,7 +46,7 @@ def simulate(
             closing(clients),
             RunListener(outputs, rounds=rounds, done=done, quiet=quiet) as listener,
             closing(_engine(clients, store, listener)) as engine,
-            closing(Workers(cores())) as expansion,
+            closing(Workers(cores(), ahead=MASKS_AHEAD)) as expansion,
         ):
             _coordinator(clients, store, engine, evaluator, listener, expansion).run()
             counts = clients.data.label_counts(clients.trainer.spec.classes)

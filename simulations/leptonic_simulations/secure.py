@@ -63,7 +63,7 @@ class Remembered:
         self._true.add((key, signature, statement))
 
     def forget(self) -> None:
-        """A round is over: none of its signatures is asked for again."""
+        """Everybody is at work: none of the signatures that were made until now is asked for again."""
         self._true.clear()
 
 
@@ -154,7 +154,6 @@ class SecureEngine:
         """The replies; those to work come as the engine brings them."""
         match requests[0].step:
             case "open":
-                self._federation.verify.forget()
                 yield from self._each(requests, lambda party, own: party.open(own))
             case "share":
                 yield from self._each(requests, lambda party, own: party.share(own))
@@ -199,6 +198,9 @@ class SecureEngine:
                 willing.append(request.model_copy(update={"own": None}))
         if not willing:
             return
+        self._federation.verify.forget()
+        masks = (self._parties[request.client].masks for request in willing)
+        self._expansion.announce(self._settings.words, masks)
         yield from self._masking.answers(self._engine.answers(willing, content))
 
     def _masked(self, client: int, slot: memoryview) -> memoryview:

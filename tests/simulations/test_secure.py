@@ -1,5 +1,7 @@
 """Secure aggregation in simulations: the same model as sums in the clear, whatever goes wrong on the way."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,13 +10,19 @@ import pytest
 from tests.simulations.small import TRAINING, Run, experiment, stopped_at
 
 from leptonic.errors import RunError
+from leptonic.secagg import expansion
+from leptonic.secagg.ahead import Ahead, Part
 from leptonic.secagg.binding import hashed
+from leptonic.secagg.client import ready
 from leptonic.secagg.client.masked import Agreed, Unmasked
+from leptonic.secagg.client.ready import pair_mask
 from leptonic.secagg.encoding import decoded
+from leptonic.secagg.masks import Mask
 from leptonic.secagg.messages import SignedRecord
 from leptonic_server.outputs import Result
 from leptonic_server.secure.coordinator import SecureCoordinator
 from leptonic_server.store import RunStore
+from leptonic_simulations import run as simulation
 from leptonic_simulations import secure
 from leptonic_simulations.run import simulate
 
@@ -57,6 +65,46 @@ def test_masks_change_nothing_in_the_model(run: Run, case: str) -> None:
     ideal, real = both(run, **CASES[case])
     assert real.model_sha256 == ideal.model_sha256
     assert real.bytes_up > ideal.bytes_up
+
+
+@pytest.fixture
+def found_ahead(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Masks are expanded ahead by two processes, however few. Of every sum of masks: whether it was foreseen."""
+    monkeypatch.setattr(expansion, "WORTH_IT", 0)
+    monkeypatch.setattr(simulation, "cores", lambda: 2)
+    found: list[bool] = []
+    sum_of = Ahead.sum_of
+
+    @contextmanager
+    def noted(ahead: Ahead, length: int, masks: Sequence[Mask]) -> Iterator[Part | None]:
+        with sum_of(ahead, length, masks) as summed:
+            found.append(summed is not None)
+            yield summed
+
+    monkeypatch.setattr(Ahead, "sum_of", noted)
+    return found
+
+
+@pytest.mark.parametrize("case", ["ten clients", "a ring of neighbours", "24 bits", "silent after training"])
+def test_masks_that_are_expanded_ahead_change_nothing_either(run: Run, case: str, found_ahead: list[bool]) -> None:
+    ideal, real = both(run, **CASES[case])
+    assert real.model_sha256 == ideal.model_sha256
+    assert all(found_ahead) == (case != "silent after training")
+
+
+def test_a_client_that_derives_other_masks_is_not_helped(
+    run: Run, found_ahead: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's keys but its own decide what a client's input is masked with."""
+
+    def deviating(secret: bytes, session: bytes, view: bytes, client: bytes, other: bytes) -> Mask:
+        mask = pair_mask(secret, session, view, client, other)
+        return Mask(bytes(32), mask.negative) if (client, other) == (b"client-1", b"client-2") else mask
+
+    monkeypatch.setattr(ready, "pair_mask", deviating)
+    with pytest.raises(RunError, match="the sum of 10 clients was opened and cannot be right"):
+        run(experiment(federation=TEN, secure_aggregation={}))
+    assert not all(found_ahead)
 
 
 def test_a_session_that_comes_to_nothing_is_given_up_and_its_work_asked_for_again(run: Run) -> None:

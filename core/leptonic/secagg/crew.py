@@ -1,6 +1,6 @@
 """Processes that expand masks in memory which they share with this one, each on a core of its own.
 
-A job names a range of that memory and brings the keys of its masks. Keys go through pipes to children of this process,
+A job names ranges of that memory and brings the keys of their masks. Keys go through pipes to children of this process,
 and nowhere else. A process is given its next job while it works on one, so that it never waits for this one's lock.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from leptonic import child
 from leptonic.errors import RunError
 from leptonic.secagg.long_digest import leaf
-from leptonic.secagg.masks import Mask, add_to_words
+from leptonic.secagg.masks import Stream, add_streams
 from leptonic.shared_memory import SharedBytes
 
 __all__ = ["Crew", "Job", "packed_keys"]
@@ -28,31 +28,44 @@ __all__ = ["Crew", "Job", "packed_keys"]
 GIVEN = 2
 """Jobs that a process has at a time: one that it works on, and the next."""
 
-_JOB = struct.Struct("<QQQI??")
-"""first, words, start, masks, blank, hashed; then the masks, each as key and sign."""
-_MASK = struct.Struct("<32s?")
+_JOB = struct.Struct("<QQqII??")
+"""words, start, besides, ranges, streams, blank, hashed; then where the ranges begin, and the streams."""
+_FIRST = struct.Struct("<Q")
+_STREAM = struct.Struct("<32sii")
+"""key, plus, minus."""
+_NONE = -1
 _ANSWER = 32
-"""Bytes of an answer: the range's hash, zeros where none is wanted."""
+"""Bytes of an answer: the first range's hash, zeros where none is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Adds masks to a range of the shared memory.
+    """Adds masks to ranges of the shared memory, one of each vector.
 
-    first, words: the range, in words of 32 bits. start: the word of each mask at which it begins. blank: whether the
-    range is zeroed before. hashed: whether its :func:`leaf` is wanted afterwards.
+    firsts: where they begin, in words of 32 bits. words: the length of each. start: the word of each mask at which they
+    begin. besides: where a range begins that is added to the first one. blank: whether the ranges are zeroed before.
+    hashed: whether the first one's :func:`leaf` is wanted afterwards.
     """
 
-    first: int
+    firsts: tuple[int, ...]
     words: int
     start: int
+    besides: int | None = None
     blank: bool = False
     hashed: bool = False
 
 
-def packed_keys(masks: Sequence[Mask]) -> bytes:
-    """The masks of a job as they are handed over."""
-    return b"".join(_MASK.pack(mask.key, mask.negative) for mask in masks)
+def packed_keys(streams: Sequence[Stream]) -> bytes:
+    """The streams of a job as they are handed over."""
+    return b"".join(_STREAM.pack(each.key, _number(each.plus), _number(each.minus)) for each in streams)
+
+
+def _number(place: int | None) -> int:
+    return _NONE if place is None else place
+
+
+def _place(number: int) -> int | None:
+    return None if number == _NONE else number
 
 
 class Crew:
@@ -70,15 +83,23 @@ class Crew:
             thread.start()
 
     def hand(self, job: Job, keys: bytes) -> Future[bytes]:
-        """Have it done; the answer is the range's hash. keys: see :func:`packed_keys`.
+        """Have it done; the answer is the first range's hash. keys: see :func:`packed_keys`.
 
         The answer raises RunError if a process has died.
         """
         future = Future[bytes]()
-        masks = len(keys) // _MASK.size
-        packed = _JOB.pack(job.first, job.words, job.start, masks, job.blank, job.hashed)
+        header = _JOB.pack(
+            job.words,
+            job.start,
+            _number(job.besides),
+            len(job.firsts),
+            len(keys) // _STREAM.size,
+            job.blank,
+            job.hashed,
+        )
+        content = b"".join((header, *map(_FIRST.pack, job.firsts), keys))
         with self._lock:
-            self._waiting.append((packed + keys, future))
+            self._waiting.append((content, future))
             self._deal()
         return future
 
@@ -174,13 +195,17 @@ def main() -> None:
     words = np.frombuffer(memory.view[: memory.length // 4 * 4], np.uint32)
     with os.fdopen(0, "rb") as asked:
         while header := asked.read(_JOB.size):
-            first, count, start, masks, blank, hashed = _JOB.unpack(header)
-            keys = asked.read(masks * _MASK.size)
-            part = words[first : first + count]
+            count, start, besides, ranges, streams, blank, hashed = _JOB.unpack(header)
+            firsts = [first for (first,) in _FIRST.iter_unpack(asked.read(ranges * _FIRST.size))]
+            keys = _STREAM.iter_unpack(asked.read(streams * _STREAM.size))
+            parts = [words[first : first + count] for first in firsts]
             if blank:
-                part[:] = 0
-            add_to_words(part, [Mask(key, negative) for key, negative in _MASK.iter_unpack(keys)], start=start)
-            os.write(1, leaf(part.data.cast("B")) if hashed else bytes(_ANSWER))
+                for part in parts:
+                    part[:] = 0
+            add_streams(parts, [Stream(key, _place(plus), _place(minus)) for key, plus, minus in keys], start=start)
+            if besides != _NONE:
+                parts[0] += words[besides : besides + count]
+            os.write(1, leaf(parts[0].data.cast("B")) if hashed else bytes(_ANSWER))
 
 
 def _died() -> RunError:

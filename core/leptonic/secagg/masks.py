@@ -4,6 +4,7 @@ ChaCha20 (RFC 8439) with a fresh 32-byte key per mask. Segment 0 masks the words
 1 the sums beside it (64 bits each). A mask is expanded in pieces that stay in the cache, and added in place.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK_WORDS", "Mask", "add_masks", "add_to_sums", "add_to_words"]
+__all__ = ["BLOCK_WORDS", "Mask", "Stream", "add_masks", "add_streams", "add_to_sums", "add_to_words", "together"]
 
 PIECE = 2**17
 """Bytes of keystream made at a time."""
@@ -30,6 +31,28 @@ class Mask:
     negative: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A keystream that is expanded once for two vectors. plus, minus: which one it is added to, and taken from."""
+
+    key: bytes = field(repr=False)
+    plus: int | None
+    minus: int | None
+
+
+def together(many: Sequence[Iterable[Mask]]) -> list[Stream]:
+    """The masks of several vectors: what one adds and another takes away, as one stream."""
+    alone: defaultdict[Mask, list[int]] = defaultdict(list)
+    streams = []
+    for vector, masks in enumerate(many):
+        for mask in masks:
+            if others := alone[Mask(mask.key, not mask.negative)]:
+                streams.append(_stream(mask, vector, others.pop()))
+            else:
+                alone[mask].append(vector)
+    return streams + [_stream(mask, vector) for mask, vectors in alone.items() for vector in vectors]
+
+
 def add_masks(words: NDArray[np.uint32], sums: NDArray[np.uint64], masks: Sequence[Mask]) -> None:
     """Add the masks to a vector's words (d,), modulo 2^32, and to the sums beside it, modulo 2^64; in place."""
     add_to_words(words, masks)
@@ -38,27 +61,49 @@ def add_masks(words: NDArray[np.uint32], sums: NDArray[np.uint64], masks: Sequen
 
 def add_to_words(words: NDArray[np.uint32], masks: Iterable[Mask], *, start: int = 0) -> None:
     """Add the masks to part of a vector, in place. start: where the part begins, a multiple of 16 words."""
+    add_streams([words], [_stream(mask, 0) for mask in masks], start=start)
+
+
+def add_streams(parts: Sequence[NDArray[np.uint32]], streams: Iterable[Stream], *, start: int = 0) -> None:
+    """The same for several vectors: the same part of each. streams: name them by their places among the parts."""
     if start % BLOCK_WORDS:
         raise ValueError(f"a part of a mask begins at a block of {BLOCK_WORDS} words, not at word {start}")
-    _add(words, masks, segment=_WORDS, block=start // BLOCK_WORDS)
+    _add(parts, streams, segment=_WORDS, block=start // BLOCK_WORDS)
 
 
 def add_to_sums(sums: NDArray[np.uint64], masks: Iterable[Mask]) -> None:
     """Add the masks to the sums beside a vector, in place."""
-    _add(sums, masks, segment=_SUMS, block=0)
+    _add([sums], [_stream(mask, 0) for mask in masks], segment=_SUMS, block=0)
 
 
-def _add(words: NDArray[np.uint32] | NDArray[np.uint64], masks: Iterable[Mask], *, segment: int, block: int) -> None:
-    streams = [(_keystream(mask.key, segment, block), mask.negative) for mask in masks]
-    piece = bytearray(min(PIECE, words.nbytes))
-    stream = np.frombuffer(piece, dtype=words.dtype.newbyteorder("<"))
+def _stream(mask: Mask, vector: int, other: int | None = None) -> Stream:
+    """A vector's mask. other: the vector that has its negative."""
+    return Stream(mask.key, other, vector) if mask.negative else Stream(mask.key, vector, other)
+
+
+def _add(
+    vectors: Sequence[NDArray[np.uint32]] | Sequence[NDArray[np.uint64]],
+    streams: Iterable[Stream],
+    *,
+    segment: int,
+    block: int,
+) -> None:
+    ciphers = [(_keystream(each.key, segment, block), each.plus, each.minus) for each in streams]
+    first = vectors[0]
+    piece = bytearray(min(PIECE, first.nbytes))
+    stream = np.frombuffer(piece, dtype=first.dtype.newbyteorder("<"))
     step = len(stream)
-    for start in range(0, len(words), step or 1):
-        part = words[start : start + step]
-        zeros, into = memoryview(_ZEROS)[: part.nbytes], memoryview(piece)[: part.nbytes]
-        for cipher, negative in streams:
+    for start in range(0, len(first), step or 1):
+        parts = [vector[start : start + step] for vector in vectors]
+        length = len(parts[0])
+        zeros, into = memoryview(_ZEROS)[: parts[0].nbytes], memoryview(piece)[: parts[0].nbytes]
+        for cipher, plus, minus in ciphers:
+            # While it is in the cache it is added to both.
             cipher.update_into(zeros, into)
-            (np.subtract if negative else np.add)(part, stream[: len(part)], out=part)
+            if plus is not None:
+                np.add(parts[plus], stream[:length], out=parts[plus])
+            if minus is not None:
+                np.subtract(parts[minus], stream[:length], out=parts[minus])
 
 
 def _keystream(key: bytes, segment: int, block: int) -> CipherContext:

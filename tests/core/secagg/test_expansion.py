@@ -88,6 +88,7 @@ def test_a_worker_that_has_died_is_said_so(workers: Workers) -> None:
 
 def test_a_worker_that_dies_at_work_is_said_so(workers: Workers) -> None:
     words, sums = in_room(workers, 3 * 2**20)
+    workers._start()
     threading.Timer(0.05, kill, [workers]).start()
     added = masks(2000)
     with pytest.raises(RunError, match="expands masks has died"):

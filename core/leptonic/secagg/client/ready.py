@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,12 +69,13 @@ class Ready:
                 f"the session has {settings.words} and {settings.sums}"
             )
         if settings.bits == 32:
-            digest = expansion.add_and_hash(words, sums, self._all_masks())
+            digest = expansion.add_and_hash(words, sums, self.masks)
             parts = _parts(words, sums, 32)
         else:
-            expansion.add(words, sums, self._all_masks())
+            expansion.add(words, sums, self.masks)
             parts = _parts(words, sums, settings.bits)
             digest = long_digest(*parts)
+        self.masks.clear()
         # What is sent again must be what was sent: nobody may write there any more.
         words.setflags(write=False)
         sums.setflags(write=False)
@@ -96,7 +98,9 @@ class Ready:
             _seed=self._seed,
         )
 
-    def _all_masks(self) -> list[Mask]:
+    @cached_property
+    def masks(self) -> list[Mask]:
+        """The masks that its input will be given, of which an :class:`Expansion` may be told before; secret."""
         me, session = self.standing.client, self.graph.session
         masks = [self_mask(bytes(self._seed), session, me)]
         for other in self.graph.neighbours(me):

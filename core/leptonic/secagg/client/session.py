@@ -17,6 +17,7 @@ from leptonic.secagg.client.ready import Ready
 from leptonic.secagg.client.shared import Shared
 from leptonic.secagg.encoding import encoded
 from leptonic.secagg.expansion import Expansion
+from leptonic.secagg.masks import Mask
 from leptonic.secagg.messages import Abort, Signed
 from leptonic.secagg.standing import Standing
 
@@ -67,6 +68,13 @@ class ClientSession:
         with self._over_if_it_fails():
             self._state = self._state.train(content, model=model, payload=payload)
         self._answered["train"] = _Answered(asked, b"")
+
+    @property
+    def masks(self) -> list[Mask]:
+        """See :attr:`Ready.masks`."""
+        if not isinstance(self._state, Ready):
+            raise _out_of_order("mask")
+        return self._state.masks
 
     def mask(self, words: NDArray[np.uint32], sums: NDArray[np.uint64], expansion: Expansion) -> Masked:
         """Mask an encoded update, in place."""
