@@ -112,7 +112,9 @@ def test_it_agrees_with_the_sequential_engine(tmp_path: Path, algorithm: str, op
 @pytest.mark.parametrize("algorithm", ["fedprox", "scaffold"])
 @pytest.mark.parametrize("option", ["few small steps", "weight decay"])
 def test_every_model_agrees(tmp_path: Path, model: dict[str, Any], algorithm: str, option: str) -> None:
-    found, expected = both(tmp_path, made_of(algorithm, model=model, training=OPTIONS[option]))
+    # With some seeds, 4 among them, a ReLU of the resnet stands at its kink: a start that is moved by 1e-7 then ends a
+    # hundredth away, with any engine. With this one it ends 5e-6 away.
+    found, expected = both(tmp_path, made_of(algorithm, model=model, training=OPTIONS[option], seed=6))
     assert differences(found, expected, 3 * TOLERANCE[algorithm]) == []
 
 
