@@ -9,12 +9,12 @@ the last whole round (runs/dp_accuracy/). The table and the picture are made fro
     python benchmarks/dp_accuracy.py --table
 """
 
-import argparse
 import hashlib
 import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +40,21 @@ def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(known), metavar="LINE,...", help=", ".join(known))
     parser.add_argument("--seeds", default=str(SEEDS), help="how many, from 1; or first-last")
-    parser.add_argument("--epsilon", type=float, default=EPSILON)
+    parser.add_argument("--epsilon", default=f"{EPSILON:g}", metavar="EPSILON,...")
     parser.add_argument("--table", action="store_true", help="only write the table and the picture")
     options = parser.parse_args()
     if unknown := set(options.only.split(",")) - set(known):
         parser.error(f"no line is called {sorted(unknown)}; known: {', '.join(known)}")
     started = time.time()
     chosen = [known[name] for name in options.only.split(",")]
+    epsilons = [float(epsilon) for epsilon in options.epsilon.split(",")]
     scattering.features_of = remembered(scattering.features_of)
     if options.quick:
-        figures = [_quick(line, options) for line in chosen]
+        figures = [_quick(line, epsilons[0]) for line in chosen]
     else:
         for seed in () if options.table else _seeds(options.seeds):
-            for line in chosen:
-                run(line, epsilon=options.epsilon, seed=seed)
+            for line, epsilon in product(chosen, epsilons):
+                run(line, epsilon=epsilon, seed=seed)
         figures = [figure for line in LINES for figure in compared(line)]
     report("dp_accuracy", figures, started=started, store=not options.quick, as_json=options.json)
     if not options.quick:
@@ -192,8 +193,8 @@ def _seeds(text: str) -> range:
     return range(int(first), int(last) + 1) if last else range(1, int(first) + 1)
 
 
-def _quick(line: Line, options: argparse.Namespace) -> Figure:
-    settings = line.settings(epsilon=options.epsilon, seed=1, quick=True)
+def _quick(line: Line, epsilon: float) -> Figure:
+    settings = line.settings(epsilon=epsilon, seed=1, quick=True)
     outcome = simulated(settings, f"{line.name}-quick-{time.time_ns()}")
     return Figure(f"{line.name}, a fortieth of the data", "%", outcome["accuracy"])
 

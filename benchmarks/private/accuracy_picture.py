@@ -1,4 +1,4 @@
-"""The picture of the accuracy benchmark: a panel for each data set, a point for each seed, a line through the means."""
+"""The picture of the accuracy benchmark: each line's seeds beside what was published, and accuracy by epsilon."""
 
 import io
 import statistics
@@ -14,63 +14,74 @@ if TYPE_CHECKING:
 
 INK, MUTED = "#1b2733", "#5b6b7a"
 COLOURS = {"tanh_cnn": "#c4572e", "logistic": "#3b6ea5"}
-NAMES = {"tanh_cnn": "CNN on pixels", "logistic": "linear on scattering features"}
+NAMES = {"tanh_cnn": "CNN on pixels", "logistic": "linear model of\nscattering features"}
 DOTS_PER_INCH = 150
-Found = Mapping[float, list[dict[str, Any]]]
+Runs = Mapping[float, list[dict[str, Any]]]
 
 
-def draw(found: Mapping[Line, Found], out: Path) -> None:
+def draw(found: Mapping[Line, Runs], out: Path) -> None:
     """Write the picture (PNG). found: the stored runs of each line, by epsilon."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 5.2), dpi=DOTS_PER_INCH, layout="constrained")
+    figure = Figure(figsize=(13, 4.6), dpi=DOTS_PER_INCH, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    datasets = list(dict.fromkeys(line.data for line in found))
-    for panel, data in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):
-        _draw_panel(panel, data, {line: runs for line, runs in found.items() if line.data == data})
-    figure.suptitle(
-        "Test accuracy under example-level differential privacy (delta 1e-5)",
-        x=0.01,
-        ha="left",
-        fontsize=13,
-        fontweight="bold",
-        color=INK,
-    )
+    measured = {line: runs for line, runs in found.items() if runs}
+    datasets = list(dict.fromkeys(line.data for line in measured))
+    *panels, last = figure.subplots(1, len(datasets) + 1, squeeze=False)[0]
+    for panel, data in zip(panels, datasets, strict=True):
+        own = {line: runs[EPSILON] for line, runs in measured.items() if line.data == data and EPSILON in runs}
+        _draw_seeds(panel, data, own)
+    _draw_epsilons(last, {line: runs for line, runs in measured.items() if len(runs) > 1})
+    title = "Test accuracy (%) under example-level differential privacy, delta 1e-5"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     content = io.BytesIO()
     canvas.print_png(content)
     write_atomic(out, content.getvalue())
 
 
-def _draw_panel(axes: "Axes", data: str, found: Mapping[Line, Found]) -> None:
-    for line, runs in found.items():
-        if not runs:
-            continue
-        colour, federated = COLOURS[line.model], line.clients > 1
-        means = [statistics.mean(one["accuracy"] for one in runs[epsilon]) for epsilon in runs]
-        who = f"{line.clients} clients" if federated else "one client"
-        axes.plot(
-            list(runs), means, color=colour, linestyle=(0, (4, 2)) if federated else "-", linewidth=1.4,
-            marker="s" if federated else "o", markersize=5, label=f"{NAMES[line.model]}, {who}",
-        )  # fmt: skip
-        points = [(epsilon, one["accuracy"]) for epsilon, several in runs.items() for one in several]
-        axes.scatter(*zip(*points, strict=True), color=colour, s=9, alpha=0.5, linewidths=0)
+def _draw_seeds(axes: "Axes", data: str, found: Mapping[Line, list[dict[str, Any]]]) -> None:
+    for row, (line, runs) in enumerate(found.items()):
+        values, colour = [one["accuracy"] for one in runs], COLOURS[line.model]
+        mean = statistics.mean(values)
+        axes.scatter(values, [row] * len(values), color=colour, s=28, alpha=0.55, linewidths=0, zorder=3)
+        axes.plot([mean, mean], [row - 0.18, row + 0.18], color=colour, linewidth=2, zorder=3)
+        axes.annotate(f"{mean:.2f}", (mean, row - 0.24), ha="center", va="bottom", fontsize=9, color=INK)
         if line.published is not None:
-            axes.scatter(
-                [EPSILON], [line.published], marker="D", s=48, facecolors="none", edgecolors=colour, linewidths=1.3,
-                label=f"{NAMES[line.model]}, published", zorder=4,
-            )  # fmt: skip
+            axes.scatter([line.published], [row], marker="D", s=60, facecolors="none", edgecolors=INK, zorder=4)
+        if line.target is not None:
+            axes.plot([line.target] * 2, [row - 0.3, row + 0.3], color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
+    counts = [f"{len(runs)} {'seed' if len(runs) == 1 else 'seeds'}" for runs in found.values()]
+    who = [f"{line.clients} clients" if line.clients > 1 else "one client" for line in found]
+    labels = [f"{NAMES[line.model]}\n{w}, {count}" for line, w, count in zip(found, who, counts, strict=True)]
+    axes.set_yticks(range(len(found)), labels)
+    axes.set_ylim(len(found) - 0.5, -0.6)
+    axes.set_title(f"{data}, epsilon {EPSILON:g}", loc="left", fontsize=11, color=INK)
+    axes.set_xlabel("bar: mean; diamond: published; dotted: target", color=MUTED, fontsize=8)
+    _plain(axes, grid="x")
+
+
+def _draw_epsilons(axes: "Axes", found: Mapping[Line, Runs]) -> None:
+    for line, runs in found.items():
+        means = [statistics.mean(one["accuracy"] for one in several) for several in runs.values()]
+        style = (0, (4, 2)) if line.clients > 1 else "-"
+        axes.plot(list(runs), means, color=COLOURS[line.model], linestyle=style, marker="o", markersize=5)
+        for epsilon, mean in zip(runs, means, strict=True):
+            axes.annotate(f"{mean:.2f}", (epsilon, mean), (6, -11), textcoords="offset points", fontsize=9, color=INK)
     axes.set_xscale("log")
-    shown = sorted({epsilon for runs in found.values() for epsilon in runs} | {EPSILON})
+    shown = sorted({epsilon for runs in found.values() for epsilon in runs})
     axes.set_xticks(shown, [f"{epsilon:g}" for epsilon in shown])
     axes.minorticks_off()
+    axes.margins(x=0.15, y=0.15)
     axes.set_xlabel("epsilon", color=INK)
-    axes.set_ylabel("accuracy (%)", color=INK)
-    axes.set_title(data, loc="left", fontsize=11, color=INK)
-    axes.grid(color="#e3e8ed", linewidth=0.8)
+    names = ", ".join(line.name for line in found)
+    axes.set_title(f"by epsilon: {names}", loc="left", fontsize=11, color=INK)
+    _plain(axes, grid="both")
+
+
+def _plain(axes: "Axes", *, grid: Any) -> None:
+    axes.grid(axis=grid, color="#e3e8ed", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=MUTED, length=0)
+    axes.tick_params(colors=INK, length=0, labelsize=9)
     for side in axes.spines.values():
         side.set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower right", fontsize=8, frameon=False)
