@@ -17,12 +17,12 @@ import torch
 
 import leptonic.privacy.example_level  # noqa: F401  # imported where victims are forked, not in each
 from killed import ROUNDS, STAGES
+from leptonic.experiment import ExamplePrivacy
 from leptonic.experiment_file import from_mapping
 from leptonic.identity import signing_key
-from leptonic.privacy.accounting import epsilon_spent
+from leptonic.privacy.accounting import epsilon_spent, plan
 from leptonic.privacy.ledger import Ledger
 from leptonic.wire import Request, inline
-from leptonic_client.costs import example_plan
 from leptonic_client.home import ClientHome
 from leptonic_client.responder import Responder
 from leptonic_client.secure import Membership
@@ -40,8 +40,8 @@ EXPERIMENT = from_mapping(
         "training": {"rounds": ROUNDS, "local_steps": 4, "batch_size": 8},
     }
 )
-PLAN = example_plan(EXPERIMENT, EXAMPLES)
-assert PLAN is not None
+assert isinstance(EXPERIMENT.privacy, ExamplePrivacy)
+PLAN = plan(EXPERIMENT.privacy, EXPERIMENT.training, public_size=EXAMPLES, releases=ROUNDS)
 for released in range(1, ROUNDS + 1):
     epsilon_spent(PLAN, released)  # remembered where this is imported, which is once: victims are forked from there
 

@@ -54,8 +54,11 @@ class Experiment(Settings):
         A scenario belongs to it where there is one; without one the content is a deployment's.
         """
         left_out: dict[str, bool | set[str]] = {"outputs": True, "simulation": True}
+        # Without what came later, the content is what it was: runs that began before go on.
         if self.purpose is None:
             left_out["purpose"] = True
+        if self.data.features == "scaled":
+            left_out["data"] = {"features"}
         if self.scenario is None:
             left_out["scenario"] = True
         elif self.scenario.asynchronous is None:
