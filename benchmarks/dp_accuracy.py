@@ -26,6 +26,7 @@ from torch import Tensor
 from leptonic.data import scattering
 from leptonic.experiment import Experiment
 from leptonic.experiment_file import from_mapping
+from leptonic.files import write_atomic
 from leptonic.privacy.accounting import plan
 from leptonic_simulations.run import simulate
 
@@ -70,7 +71,8 @@ def run(line: Line, *, epsilon: float, seed: int) -> None:
         return
     outcome = simulated(settings, path.stem)
     STORE.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(outcome | {"line": line.name, "epsilon": epsilon, "seed": seed}, indent=1) + "\n")
+    content = json.dumps(outcome | {"line": line.name, "epsilon": epsilon, "seed": seed}, indent=1) + "\n"
+    write_atomic(path, content.encode())
     print(f"{path.stem}: {outcome['accuracy']:.2f} % in {outcome['seconds']} s", flush=True)
 
 
@@ -149,7 +151,7 @@ def about() -> str:
         "data set's well-known mean and deviation, which are taken to be public. *scattering*: a linear model of",
         "scattering features (`data.features = 'scattering'`), each image normalised by itself in 27 groups.",
         "*10-clients*: each with 6,000 examples, IID, and a budget of its own against everyone, the server included:",
-        "ten noises where one would do is what that costs.",
+        "ten noises where one would do is what that costs. Settings of 10 clients with the network were not tuned.",
         "",
         "Their noise multipliers are what an older conversion needs for epsilon 3; ours are PRV's.",
         "",
