@@ -11,6 +11,7 @@ __all__ = ["draw"]
 def draw(curves: Mapping[str, Sequence[Sequence[float]]], path: Path) -> None:
     """One line for each mechanism, the mean of its seeds, within the range of all of them."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -22,6 +23,7 @@ def draw(curves: Mapping[str, Sequence[Sequence[float]]], path: Path) -> None:
         (line,) = axes.plot(rounds, values.mean(axis=0), label=f"{label} ({len(runs)} seeds)")
         axes.fill_between(rounds, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.15, lw=0)
     axes.set_xlabel("round")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("test accuracy (%)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower right")
