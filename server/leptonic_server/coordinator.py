@@ -197,8 +197,7 @@ class Coordinator:
     def _encoding(self, number: int, state: RoundState) -> Pipeline:
         """The round's encoding, with the server's noise where the server adds any."""
         if self._noise is None:
-            privacy = self._experiment.privacy
-            return self._pipeline.at(Occasion(number, privacy.clip_norm if privacy else None))
+            return self._pipeline.at(Occasion(number))
         self._noised = self._noise.begin(number, state.privacy)
         return self._noise.encoding(self._noised, Occasion(number, self._noised.clip_norm))
 

@@ -27,7 +27,10 @@ from leptonic.privacy.mechanisms import Mechanism, SampledGaussian
 from leptonic.privacy.search import least
 from leptonic.privacy.trusted_server import AdaptiveClip, TrustedServer
 
-__all__ = ["ClientPlan", "client_plan"]
+__all__ = ["EVERYONE", "ClientPlan", "adversary_of", "assumed_colluders", "client_plan"]
+
+EVERYONE = "everyone, the server and all other clients together"
+"""The adversary of noise that needs nobody else's."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,7 @@ class ClientPlan:
     def _adversary(self) -> str:
         if not self.by_clients:
             return "other clients and those who get the model, but not against the server, which adds the noise"
-        if self.honest == 1:
-            return "everyone, the server and all other clients together"
-        return (
-            f"the server, other clients and those who get the model, at most {self.assumed} of the {self.minimum}"
-            " clients in a sum colluding"
-        )
+        return adversary_of(self.honest, assumed=self.assumed, minimum=self.minimum)
 
 
 def client_plan(experiment: Experiment, size: int) -> ClientPlan:
@@ -105,7 +103,7 @@ def client_plan(experiment: Experiment, size: int) -> ClientPlan:
     release: Mechanism
     match privacy:
         case DistributedPrivacy() | LocalPrivacy():
-            assumed = _assumed(experiment)
+            assumed = assumed_colluders(experiment)
             alone = isinstance(privacy, LocalPrivacy)
             counts = Counts.of(
                 invited=federation.invited,
@@ -148,7 +146,15 @@ def client_plan(experiment: Experiment, size: int) -> ClientPlan:
     )
 
 
-def _assumed(experiment: Experiment) -> int:
+def adversary_of(honest: int, *, assumed: int, minimum: int) -> str:
+    """Against whom noise by clients holds, in words: see :class:`ClientPlan`."""
+    if honest == 1:
+        return EVERYONE
+    some = f"at most {assumed} of the {minimum} clients in a sum colluding"
+    return f"the server, other clients and those who get the model, {some}"
+
+
+def assumed_colluders(experiment: Experiment) -> int:
     """Colluders assumed among the clients in a sum, whose noise is known to the adversary."""
     secure = experiment.secure_aggregation
     if secure is None or isinstance(experiment.privacy, LocalPrivacy):

@@ -13,7 +13,7 @@ from leptonic.experiment import (
     LocalPrivacy,
     ServerPrivacy,
 )
-from leptonic.privacy.client_level import ClientPlan
+from leptonic.privacy.client_level import EVERYONE, ClientPlan, adversary_of, assumed_colluders
 from leptonic.privacy.distributed import DistributedMechanism
 from leptonic.privacy.trusted_server import TrustedServer
 
@@ -22,7 +22,6 @@ __all__ = ["Promise", "promise_of", "stated"]
 Values = dict[str, str | int | float]
 
 _CLIENT = "per client (all of its data; compared with a client that sends zeros)"
-_EVERYONE = "everyone, the server and all other clients together"
 _NOT_THE_SERVER = "other clients and those who get the model, but not against the server"
 
 
@@ -67,7 +66,7 @@ def promise_of(experiment: Experiment) -> Promise | None:
                 mechanism="local",
                 by="Client-level differential privacy by noise in each client's own message",
                 unit=_CLIENT,
-                against=_EVERYONE,
+                against=EVERYONE,
                 holder="Each client adds all the noise that protects it.",
             )
         case ServerPrivacy():
@@ -86,12 +85,8 @@ def promise_of(experiment: Experiment) -> Promise | None:
 
 
 def _colluding(experiment: Experiment) -> str:
-    secure = experiment.secure_aggregation
-    assumed = secure.colluding(experiment.federation.invited) if secure else 0
-    if experiment.needed - assumed <= 1:
-        return _EVERYONE
-    some = f"at most {assumed} of the {experiment.needed} clients in a sum colluding"
-    return f"the server, other clients and those who get the model, {some}"
+    assumed, minimum = assumed_colluders(experiment), experiment.needed
+    return adversary_of(max(1, minimum - assumed), assumed=assumed, minimum=minimum)
 
 
 def stated(experiment: Experiment, plan: ClientPlan | None) -> Values:

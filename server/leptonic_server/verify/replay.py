@@ -68,9 +68,7 @@ class Replay:
                 return 0
             total = self._sum(link)
             clients = self._experiment.federation.clients
-            privacy = self._experiment.privacy
-            occasion = Occasion(link.number, privacy.clip_norm if privacy else None)
-            mean = self._pipeline.at(occasion).decode(total)
+            mean = self._pipeline.at(Occasion(link.number)).decode(total)
             state = state.step(mean, self._algorithm, self._optimizer, clients=clients)
             if self._model_sha256(state) != rounds.get(link.number):
                 raise InconsistentCohort(f"round {link.number}: its model is not the step by its opened sum")
