@@ -69,9 +69,9 @@ class _Header(_Strict):
 class Request(_Header):
     """What the coordinator asks of one client.
 
-    client: roster index, -1 before the client has joined. counted: the last round in which this client's
-    update was counted, 0 if none; the client continues from the state it had then. payload: the same for everyone who
-    is asked. own: what is for this client alone.
+    client: roster index, -1 before the client has joined. counted: where clients keep a state, the last round in which
+    this client's update was counted, 0 if none; it continues from the state it had then. payload: the same for
+    everyone who is asked. own: what is for this client alone.
     """
 
     counted: Count = 0

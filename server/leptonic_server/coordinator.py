@@ -5,8 +5,8 @@ any instant, the run continues from the last commit of its :class:`RunStore` and
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NotRequired, Protocol, TypedDict
@@ -25,6 +25,7 @@ from leptonic_server.accumulator import Accumulator, accumulator_for
 from leptonic_server.central_noise import NoisedRound, central_noise
 from leptonic_server.clock import Clock, RealClock
 from leptonic_server.cohort import Members, choose
+from leptonic_server.commits import AtOnce, Commits, OneBehind, Told
 from leptonic_server.evaluation import Evaluator
 from leptonic_server.exchange import Asked, Exchange
 from leptonic_server.optimizers import optimizer_for
@@ -40,7 +41,7 @@ PATIENCE = 20.0
 """Seconds that a round waits for members who were reachable before."""
 
 
-class Listener(Protocol):
+class Listener(Told, Protocol):
     """Is told of a run's progress."""
 
     def round_begins(self, round_number: int, attempt: int, invited: int) -> None:
@@ -49,10 +50,6 @@ class Listener(Protocol):
 
     def client_answered(self, record: ClientRecord) -> None:
         """A client's reply was judged."""
-        ...
-
-    def round_committed(self, record: RoundRecord) -> None:
-        """A round stands in the run store."""
         ...
 
 
@@ -68,6 +65,7 @@ class Surroundings(TypedDict):
     patience: NotRequired[float | None]
     clock: NotRequired[Clock | None]
     seeded_noise: NotRequired[bool]
+    one_behind: NotRequired[bool]
 
 
 class Phases:
@@ -104,6 +102,7 @@ class Coordinator:
     patience: seconds that a round waits for members who were reachable before; with 0 it is enough that enough are.
     clock: of deadlines and patience, the machine's own unless given.
     seeded_noise: the server's privacy noise from the experiment's seed, which protects nobody; simulations only.
+    one_behind: a round is at work while the one before is committed; for rounds that leave nothing elsewhere.
     """
 
     def __init__(
@@ -119,11 +118,13 @@ class Coordinator:
         patience: float | None = None,
         clock: Clock | None = None,
         seeded_noise: bool = False,
+        one_behind: bool = False,
     ) -> None:
         if store.run is None:
             raise RunError(f"{store.folder}: begin the run before coordinating it")
         self._experiment, self._store, self._members = experiment, store, members
         self._evaluator, self._listener = evaluator, listener
+        self._commits: Commits = OneBehind(store, listener) if one_behind else AtOnce(store, listener)
         self._algorithm = algorithm_for(experiment)
         self._optimizer = optimizer_for(experiment.server_optimizer)
         self._rule = rule_for(experiment.aggregation)
@@ -139,11 +140,13 @@ class Coordinator:
 
     def run(self) -> None:
         """Continue from the last committed round to the last round of the experiment."""
-        if self._store.last_round() is None:
-            self._commit_first_model()
-        state = self._restored()
-        for number in range((self._store.last_round() or 0) + 1, self._experiment.training.rounds + 1):
-            state = self._round(number, state)
+        with closing(self._commits):
+            if self._store.last_round() is None:
+                self._commit_first_model()
+                self._commits.settle()
+            state = self._restored()
+            for number in range((self._store.last_round() or 0) + 1, self._experiment.training.rounds + 1):
+                state = self._round(number, state)
 
     def _round(self, number: int, state: RoundState) -> RoundState:
         """Try one round until enough clients are counted, and commit it."""
@@ -155,6 +158,7 @@ class Coordinator:
             records = list(asked.records.values())
             if mean is not None:
                 return self._finish(number, attempt, state, mean, asked, phases)
+            self._commits.settle()
             self._store.record_clients(number, attempt, records, virtual_seconds=self._clock.virtual_seconds())
             failed |= {record.client for record in records if record.status in ("failed", "refused", "invalid")}
         raise RunError(
@@ -181,7 +185,7 @@ class Coordinator:
                 cohort=cohort,
                 content=content,
                 expected=self._pipeline.encoded_length,
-                counted=self._store.counted(cohort),
+                counted=self._counted(cohort),
                 wanted=federation.wanted,
                 deadline=self._deadline,
                 take=lambda client, buffer: self._take(total, client, buffer),
@@ -193,6 +197,10 @@ class Coordinator:
             return asked, None
         with phases("aggregate"):
             return asked, total.result()
+
+    def _counted(self, clients: Iterable[int]) -> dict[int, int]:
+        """For each of these clients whose state matters: the last committed round in which it was counted."""
+        return self._store.counted(clients) if self._algorithm.stateful else {}
 
     def _encoding(self, number: int, state: RoundState) -> Pipeline:
         """The round's encoding, with the server's noise where the server adds any."""
@@ -315,8 +323,7 @@ class Coordinator:
         return state.vectors()
 
     def _commit(self, record: RoundRecord, state: RoundState, clients: list[ClientRecord]) -> None:
-        self._store.commit(record, self._kept(state), clients)
-        self._listener.round_committed(record)
+        self._commits.commit(record, self._kept(state), clients)
 
 
 def _first_reason(records: list[ClientRecord]) -> str:

@@ -79,6 +79,8 @@ def _coordinator(
         seeded_noise=experiment.simulation.seeded_noise,
     )
     if not sums_securely(experiment):
+        # No client keeps anything of a round.
+        surroundings["one_behind"] = experiment.privacy is None and not clients.trainer.algorithm.stateful
         return Coordinator(experiment, **surroundings)
     federation = SimulatedFederation(
         experiment, everyone, federation_seed(store.folder / "clients" / "federation.seed")

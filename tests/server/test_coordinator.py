@@ -176,12 +176,18 @@ def test_a_finished_run_does_nothing_more(scripted: Make) -> None:
 
 
 def test_clients_go_on_from_the_round_in_which_they_were_counted(scripted: Make) -> None:
-    one = scripted()
+    one = scripted(algorithm={"name": "feddyn"})
     one.grid.scripts[2] = _failing_in(one, 2, rounds={2})
     one.run()
     counted = {(r.round, r.client): r.counted for _, r in one.grid.asked}
     assert [counted[number, 2] for number in (1, 2, 3)] == [0, 1, 1]
     assert [counted[number, 0] for number in (1, 2, 3)] == [0, 1, 2]
+
+
+def test_who_keeps_nothing_is_not_told_when_it_was_counted(scripted: Make) -> None:
+    one = scripted()
+    one.run()
+    assert {request.counted for _, request in one.grid.asked} == {0}
 
 
 def _failing_in(one: Scripted, client: int, *, rounds: set[int], attempts: int = 9) -> Script:
@@ -196,7 +202,9 @@ def _failing_in(one: Scripted, client: int, *, rounds: set[int], attempts: int =
 
 
 def test_failing_clients_are_replaced_in_the_next_attempt(scripted: Make) -> None:
-    one = scripted(federation={"clients": 6, "cohort": 2, "minimum": 2, "deadline": 5.0}, training={"rounds": 1})
+    # Each attempt but the last meets one of the four who fail, at least.
+    crowd = {"clients": 6, "cohort": 2, "minimum": 2, "deadline": 5.0, "attempts": 5}
+    one = scripted(federation=crowd, training={"rounds": 1})
     for client in range(4):
         one.grid.scripts[client] = _failing_in(one, client, rounds={1})
     one.run()

@@ -189,7 +189,7 @@ class SecureCoordinator(Coordinator):
             own=own,
             expected=summing.length + HEADER_LIMIT,
             shorter=True,
-            counted=self._store.counted(clients),
+            counted=self._counted(clients),
             wanted=self._experiment.federation.wanted,
             deadline=self._deadline,
             take=take,
@@ -258,9 +258,8 @@ class SecureCoordinator(Coordinator):
 
     def _commit(self, record: RoundRecord, state: RoundState, clients: list[ClientRecord]) -> None:
         """Commit a round with its transcript."""
-        self._store.commit(record, self._kept(state), clients, transcript=self._transcript.content)
+        self._commits.commit(record, self._kept(state), clients, transcript=self._transcript.content)
         self._session.over()
-        self._listener.round_committed(record)
 
 
 def _absorb(asked: Asked, part: Asked) -> None:

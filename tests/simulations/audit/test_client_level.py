@@ -29,7 +29,8 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "local": {"privacy": {**PRIVACY, "mechanism": "local"}},
 }
-CANARIES = ClientCanaries(canaries=64, seconds=60.0)
+# Half of them are guessed: coins that fall unevenly never force a wrong guess.
+CANARIES = ClientCanaries(canaries=128, seconds=60.0)
 MOVES = "one client, aimed at each of 2 parameters, moves a sum by"
 
 Audit = Callable[[Auditor], list[Finding]]

@@ -135,6 +135,7 @@ def test_a_run_that_broke_off_is_resumed_to_the_same_model_at_the_same_time(
         scenario=BUSY,
         algorithm={"name": algorithm},
         training={**TRAINING, "rounds": 4},
+        seed=1,
     )
     unbroken = run(made, folder=tmp_path / "unbroken")
     assert any(record.attempt > 1 for record in rounds_of(tmp_path / "unbroken"))
