@@ -144,15 +144,15 @@ class Coordinator:
             if self._store.last_round() is None:
                 self._commit_first_model()
                 self._commits.settle()
-            state = self._restored()
-            for number in range((self._store.last_round() or 0) + 1, self._experiment.training.rounds + 1):
-                state = self._round(number, state)
+            state, following = self._restored(), (self._store.last_round() or 0) + 1
+            tried = self._store.last_attempt(following)
+            for number in range(following, self._experiment.training.rounds + 1):
+                state, tried = self._round(number, state, tried), 0
 
-    def _round(self, number: int, state: RoundState) -> RoundState:
-        """Try one round until enough clients are counted, and commit it."""
+    def _round(self, number: int, state: RoundState, tried: int) -> RoundState:
+        """Try one round until enough clients are counted, and commit it. tried: attempts before this process began."""
         federation, failed = self._experiment.federation, set[int]()
-        first = self._store.last_attempt(number) + 1
-        for attempt in range(first, first + federation.attempts):
+        for attempt in range(tried + 1, tried + 1 + federation.attempts):
             phases = Phases()
             asked, mean = self._train(number, attempt, state, failed, phases)
             records = list(asked.records.values())

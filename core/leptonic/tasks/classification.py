@@ -40,7 +40,8 @@ class _Classification:
 
     def targets(self, labels: Tensor) -> Tensor:
         """Probability 1 for the label's class, (*, classes) float32."""
-        return F.one_hot(labels, self.spec.classes).float()
+        nothing = torch.zeros(*labels.shape, self.spec.classes, device=labels.device)
+        return nothing.scatter_(-1, labels.unsqueeze(-1), 1.0)
 
     def loss_gradients(self, output: Tensor, targets: Tensor) -> Tensor:
         """Of the cross-entropies: the probabilities that the logits (*, classes) mean, less the targets."""
