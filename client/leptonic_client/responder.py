@@ -190,6 +190,10 @@ class Responder:
         except Exception:
             self._settle_failure(participant)
             raise
+        took = reply.seconds
+        if participant.trainer.experiment.privacy is not None:
+            # How long a client has worked tells how many examples it has.
+            reply = reply.model_copy(update={"seconds": 0.0})
         if reply.status == "refused":
             self._refuse(request, reply.detail)
         if reply.status != "done":
@@ -200,7 +204,7 @@ class Responder:
                 self._home.release(participant.reserved.key, kept)
             self._remembered[request.step] = Remembered(digest, reply, answer)
         self._on_event(
-            f"round {request.round}: {request.step} {reply.status} in {reply.seconds:.1f} s"
+            f"round {request.round}: {request.step} {reply.status} in {took:.1f} s"
             + (f", epsilon {reply.epsilon:.3g} so far" if reply.epsilon is not None else "")
         )
         return reply, answer

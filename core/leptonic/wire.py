@@ -81,8 +81,9 @@ class Request(_Header):
 class Reply(_Header):
     """What a client answers; names the request it answers by its numbers.
 
-    key: the client's Ed25519 public key, hexadecimal. seconds: of local work. epsilon: spent so far in this run.
-    carried_by: in a simulation, the client whose payload is a sum that holds this one's contribution too; never signed.
+    key: the client's Ed25519 public key, hexadecimal. seconds: of local work, 0 from a node under privacy. epsilon:
+    spent so far in this run. carried_by: in a simulation, the client whose payload is a sum that holds this one's
+    contribution too; never signed.
     """
 
     status: Literal["done", "refused", "failed"]

@@ -190,6 +190,15 @@ def test_epsilon_is_not_told_too_low_when_a_run_comes_with_another_experiment(no
     assert second.status != "done" or (second.epsilon is not None and second.epsilon >= first.epsilon)
 
 
+@pytest.mark.parametrize("private", [False, True])
+def test_under_privacy_a_client_does_not_say_how_long_it_has_worked(node: OneNode, private: bool) -> None:
+    made = private_experiment() if private else experiment()
+    node.join(made)
+    reply, _ = node.ask(made, model_of(made), round=1)
+    assert reply.status == "done"
+    assert (reply.seconds == 0.0) == private
+
+
 def test_a_run_that_is_joined_cannot_be_joined_with_another_experiment(node: OneNode) -> None:
     assert node.join(experiment()).status == "done"
     assert node.join(experiment(seed=8)).status == "refused"

@@ -37,7 +37,8 @@ def clients_table(facts: Facts) -> Markup:
 
 
 def _client_row(tally: Tally, *, private: bool) -> Markup:
-    work = duration(tally.seconds / tally.statuses["counted"]) if tally.statuses["counted"] else ""
+    # Under privacy clients do not say how long they have worked.
+    work = duration(tally.seconds / tally.statuses["counted"]) if tally.statuses["counted"] and tally.seconds else ""
     cells = [tag("th", tag("bdi", tally.name), scope="row"), _number(tally.invited)]
     cells += [_number(tally.statuses[status], alarm=status != "counted") for status in STATUSES]
     cells.append(tag("td", work))
