@@ -28,8 +28,8 @@ UNBOUNDED = RenyiCurve((math.inf,) * len(ORDERS))
 class Cost:
     """``times`` outputs of one mechanism. mechanism: None for what leaves without any privacy.
 
-    times: 0 where the round is part of what another charge has covered. unit: whose contribution the mechanism's
-    sensitivity bounds. adjacency: what it bounds of it: that a unit is there or not, or is there or zero.
+    unit: whose contribution the mechanism's sensitivity bounds. adjacency: what it bounds of it: that a unit is there
+    or not, or is there or zero.
     """
 
     mechanism: Mechanism | None
@@ -38,7 +38,7 @@ class Cost:
     adjacency: Adjacency
 
     def __post_init__(self) -> None:
-        if self.times < 0:
+        if self.times < 1:
             raise PrivacyError(f"{self.times} outputs cannot be charged")
 
     @property
@@ -52,7 +52,7 @@ class Cost:
         A mechanism for whole clients bounds examples too, at doubled sensitivity: another example replaces the
         client's update by another one within the same bound. One for examples bounds no client, who has many.
         """
-        if unit == self.unit or not self.times:
+        if unit == self.unit:
             return self.curve
         if unit == "client" or self.mechanism is None:
             return UNBOUNDED
@@ -85,7 +85,7 @@ class Charge:
 @lru_cache(maxsize=1024)
 def _curve(mechanism: Mechanism | None, times: int) -> RenyiCurve:
     if mechanism is None:
-        return UNBOUNDED if times else RenyiCurve.zero()
+        return UNBOUNDED
     return Composition.of([(mechanism, times)]).renyi()
 
 

@@ -76,7 +76,7 @@ class Reserve(_Entry):
     server: Annotated[str, Field(max_length=256)]
     mechanism: str | None
     parameters: dict[str, int | float]
-    times: Count
+    times: Index
     unit: Unit
     adjacency: Adjacency
     curve: list[Value | None]
