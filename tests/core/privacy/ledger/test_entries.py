@@ -28,7 +28,7 @@ def test_a_reservation_comes_back_with_mechanism_and_curve(cost: Cost) -> None:
     assert (back.session, back.purpose, back.server, back.run, back.client) == ("ab", "research", "key", "run-a", 3)
 
 
-@given(noise=st.floats(1e-3, 1e3), rate=st.floats(1e-6, 1), steps=st.integers(0, 10**6))
+@given(noise=st.floats(1e-3, 1e3), rate=st.floats(1e-6, 1), steps=st.integers(1, 10**6))
 def test_every_float_comes_back_to_the_last_bit(noise: float, rate: float, steps: int) -> None:
     cost = Cost(SampledGaussian(noise, rate), steps, unit="example", adjacency="add_remove")
     back = decode(encode(entry(cost)))
