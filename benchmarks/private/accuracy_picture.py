@@ -1,31 +1,26 @@
 """The picture of the accuracy benchmark: each line's seeds beside what was published, and accuracy by epsilon."""
 
-import io
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leptonic.files import write_atomic
+from leptonic.pictures import DOTS_PER_INCH, INK, LINES, MUTED, ruled, write
 from private.accuracy import EPSILON, Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, MUTED = "#1b2733", "#5b6b7a"
-COLOURS = {"tanh_cnn": "#c4572e", "logistic": "#3b6ea5"}
+COLOURS = {"tanh_cnn": LINES[1], "logistic": LINES[0]}
 NAMES = {"tanh_cnn": "CNN on pixels", "logistic": "linear model of\nscattering features"}
-DOTS_PER_INCH = 150
 Runs = Mapping[float, list[dict[str, Any]]]
 
 
 def draw(found: Mapping[Line, Runs], out: Path) -> None:
     """Write the picture (PNG). found: the stored runs of each line, by epsilon."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 4.6), dpi=DOTS_PER_INCH, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     measured = {line: runs for line, runs in found.items() if runs}
     datasets = list(dict.fromkeys(line.data for line in measured))
     *panels, last = figure.subplots(1, len(datasets) + 1, squeeze=False)[0]
@@ -35,9 +30,7 @@ def draw(found: Mapping[Line, Runs], out: Path) -> None:
     _draw_epsilons(last, {line: runs for line, runs in measured.items() if len(runs) > 1})
     title = "Test accuracy (%) under example-level differential privacy, delta 1e-5"
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
-    content = io.BytesIO()
-    canvas.print_png(content)
-    write_atomic(out, content.getvalue())
+    write(figure, out)
 
 
 def _draw_seeds(axes: "Axes", data: str, found: Mapping[Line, list[dict[str, Any]]]) -> None:
@@ -58,7 +51,7 @@ def _draw_seeds(axes: "Axes", data: str, found: Mapping[Line, list[dict[str, Any
     axes.set_ylim(len(found) - 0.5, -0.6)
     axes.set_title(f"{data}, epsilon {EPSILON:g}", loc="left", fontsize=11, color=INK)
     axes.set_xlabel("bar: mean; diamond: published; dotted: target", color=MUTED, fontsize=8)
-    _plain(axes, grid="x")
+    ruled(axes, along="x")
 
 
 def _draw_epsilons(axes: "Axes", found: Mapping[Line, Runs]) -> None:
@@ -76,12 +69,4 @@ def _draw_epsilons(axes: "Axes", found: Mapping[Line, Runs]) -> None:
     axes.set_xlabel("epsilon", color=INK)
     names = ", ".join(line.name for line in found)
     axes.set_title(f"by epsilon: {names}", loc="left", fontsize=11, color=INK)
-    _plain(axes, grid="both")
-
-
-def _plain(axes: "Axes", *, grid: Any) -> None:
-    axes.grid(axis=grid, color="#e3e8ed", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, length=0, labelsize=9)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    ruled(axes)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from leptonic.pictures import DOTS_PER_INCH, ruled, write
+
 __all__ = ["draw"]
 
 
@@ -13,7 +15,7 @@ def draw(curves: Mapping[str, Sequence[Sequence[float]]], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(7, 4.2), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.subplots()
     for label, runs in curves.items():
         if not runs:
@@ -25,7 +27,5 @@ def draw(curves: Mapping[str, Sequence[Sequence[float]]], path: Path) -> None:
     axes.set_xlabel("round")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("test accuracy (%)")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    ruled(axes)
+    write(figure, path)

@@ -4,7 +4,6 @@ Called by ``leptonic data describe`` and by a simulation's report. It shows ever
 deployment nobody has them, which is why this works on simulated partitions only.
 """
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leptonic.data.examples import DataSpec
-from leptonic.files import write_atomic
+from leptonic.pictures import DOTS_PER_INCH, INK, LINES, MUTED, bare, ruled, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +26,6 @@ Counts = NDArray[np.int64]
 MOST_ROWS = 20
 LONGEST_HEADING = 6  # characters; longer class names go into a legend
 MOST_WRITTEN_CELLS = 300  # more numbers than this can't be read in the picture
-DOTS_PER_INCH = 150
-INK, MUTED, BAR = "#1b2733", "#5b6b7a", "#3b6ea5"
 
 
 def label_counts(parts: Sequence[NDArray[np.intp]], labels: NDArray[np.int64], classes: int) -> Counts:
@@ -64,14 +61,12 @@ def label_table(counts: Counts, names: Sequence[str], title: str) -> "Table":
 
 def draw_label_counts(counts: Counts, names: Sequence[str], title: str, out: Path) -> None:
     """Write the picture (PNG): a heat map of classes by clients, under a bar of each client's size."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     clients, classes = counts.shape
     width = float(np.clip(2.8 + 0.5 * clients, 7.5, 13.0))
     height = 2.9 + 0.34 * min(classes, 40)
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     sizes, cells = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, max(2.0, 0.3 * min(classes, 40))])
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     _draw_sizes(sizes, counts)
@@ -79,17 +74,14 @@ def draw_label_counts(counts: Counts, names: Sequence[str], title: str, out: Pat
     scale = figure.colorbar(picture, ax=cells, pad=0.015, aspect=24)
     scale.outline.set_visible(False)
     scale.set_label("examples of the class", color=MUTED)
-    scale.ax.tick_params(colors=MUTED, length=0)
+    bare(scale.ax)
     scale.ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    canvas.print_png(content)
-    write_atomic(out, content.getvalue())
+    write(figure, out)
 
 
 def _draw_sizes(axes: "Axes", counts: Counts) -> None:
     totals = counts.sum(axis=1)
-    axes.bar(np.arange(len(totals)), totals, width=0.8 if len(totals) <= 100 else 1.0, color=BAR)
+    axes.bar(np.arange(len(totals)), totals, width=0.8 if len(totals) <= 100 else 1.0, color=LINES[0])
     axes.axhline(float(totals.mean()), color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_ylabel("examples", color=INK)
     axes.set_title(
@@ -99,14 +91,9 @@ def _draw_sizes(axes: "Axes", counts: Counts) -> None:
         fontsize=9,
         color=MUTED,
     )
-    axes.tick_params(axis="x", length=0)
-    axes.tick_params(axis="y", colors=MUTED, length=0)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.locator_params(axis="y", nbins=3)
-    axes.grid(axis="y", color="#e3e8ed", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    ruled(axes, along="y")
 
 
 def _draw_cells(axes: "Axes", counts: Counts, names: Sequence[str]) -> "AxesImage":
@@ -118,9 +105,7 @@ def _draw_cells(axes: "Axes", counts: Counts, names: Sequence[str]) -> "AxesImag
         axes.set_yticks(range(classes), names)
     if clients <= 30:
         axes.set_xticks(range(clients))
-    axes.tick_params(colors=INK, length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    bare(axes, ink=INK)
     if counts.size <= MOST_WRITTEN_CELLS:
         axes.hlines(np.arange(1, classes) - 0.5, -0.5, clients - 0.5, colors="white", linewidth=1.5)
         axes.vlines(np.arange(1, clients) - 0.5, -0.5, classes - 0.5, colors="white", linewidth=1.5)

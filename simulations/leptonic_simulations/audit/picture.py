@@ -1,6 +1,5 @@
 """The picture of a demonstration: the images, and below them what was made of each sight of their updates."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,11 @@ import numpy as np
 from torch import Tensor
 
 from leptonic.data.examples import DataSpec
-from leptonic.files import write_atomic
+from leptonic.pictures import DOTS_PER_INCH, INK, MUTED, PAPER, write
 from leptonic_simulations.audit.demonstration import Shown
 
 __all__ = ["draw"]
 
-INK, QUIET, PAPER = "#1d2733", "#5d6b7a", "#ffffff"
-DOTS_PER_INCH = 160
 SIDE = 1.15
 """Of an image, in inches."""
 LABEL = 2.65
@@ -25,7 +22,6 @@ Attack: {attack}."""
 
 def draw(shown: Shown, spec: DataSpec, path: Path) -> None:
     """Write the picture as PNG, whole or not at all. spec: of the data, for their scale."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows, columns = 1 + len(shown.views), len(shown.originals)
@@ -48,7 +44,7 @@ def draw(shown: Shown, spec: DataSpec, path: Path) -> None:
             axes = figure.add_subplot(grid[row, column])
             _image(axes, images[column], shown.bounds, spec)
             if view:
-                axes.set_xlabel(f"{view.likeness[column]:.2f}", fontsize=8, color=QUIET, labelpad=2)
+                axes.set_xlabel(f"{view.likeness[column]:.2f}", fontsize=8, color=MUTED, labelpad=2)
             if not column:
                 middle, name = (
                     axes.get_position().y0 + SIDE / 2 / height,
@@ -58,11 +54,9 @@ def draw(shown: Shown, spec: DataSpec, path: Path) -> None:
     figure.text(0.15 / width, 1 - 0.22 / height, "What a server makes of a first update", va="top", fontsize=12.5)
     figure.texts[-1].set(fontweight="bold", color=INK)
     figure.text(
-        0.15 / width, 0.12 / height, ABOUT.format(chance=shown.chance, attack=shown.attack), fontsize=8, color=QUIET
+        0.15 / width, 0.12 / height, ABOUT.format(chance=shown.chance, attack=shown.attack), fontsize=8, color=MUTED
     )
-    content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content)
-    write_atomic(path, content.getvalue())
+    write(figure, path)
 
 
 def _image(axes: Any, image: Tensor, bounds: tuple[float, float], spec: DataSpec) -> None:

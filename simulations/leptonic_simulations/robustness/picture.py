@@ -1,26 +1,23 @@
 """The heat map of a study: rules by attacks, coloured by accuracy, what survives marked."""
 
-import io
 from pathlib import Path
 from typing import Any
 
-from leptonic.files import write_atomic
+from leptonic.pictures import DOTS_PER_INCH, INK, MUTED, PAPER, bare, write
 from leptonic_simulations.robustness.plan import NONE
 from leptonic_simulations.robustness.report import meaning_of, title_of
 from leptonic_simulations.robustness.study import Study
 
 __all__ = ["draw"]
 
-INK, QUIET, PAPER, BROKEN = "#1d2733", "#5d6b7a", "#ffffff", "#e8eaed"
+BROKEN = "#e8eaed"
 MINUS, SURVIVES, FALLS = "\u2212", "\u2713", "\u2717"
-DOTS_PER_INCH = 160
 LIGHT = 0.52
 """Luminance from which dark ink reads better."""
 
 
 def draw(study: Study, path: Path) -> None:
     """Write the picture as PNG, whole or not at all."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -35,15 +32,13 @@ def draw(study: Study, path: Path) -> None:
     _frame(axes, rules, attacks)
     figure.suptitle(title_of(study), x=0.012, ha="left", fontsize=12.5, fontweight="bold", color=INK)
     figure.supxlabel(
-        "\n".join([f"{SURVIVES} {meaning_of(study)}", *study.plan.notes]), x=0.012, ha="left", fontsize=8.5, color=QUIET
+        "\n".join([f"{SURVIVES} {meaning_of(study)}", *study.plan.notes]), x=0.012, ha="left", fontsize=8.5, color=MUTED
     )
     bar = figure.colorbar(colours, ax=axes, fraction=0.03, pad=0.015, format=lambda value, _: f"{value:.0f} %")
     bar.outline.set_visible(False)
-    bar.ax.tick_params(length=0, labelsize=8.5, labelcolor=QUIET)
-    bar.set_label("accuracy on the server's test data", fontsize=8.5, color=QUIET)
-    content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content)
-    write_atomic(path, content.getvalue())
+    bar.ax.tick_params(length=0, labelsize=8.5, labelcolor=MUTED)
+    bar.set_label("accuracy on the server's test data", fontsize=8.5, color=MUTED)
+    write(figure, path)
 
 
 def _colours(study: Study) -> Any:
@@ -95,9 +90,8 @@ def _frame(axes: Any, rules: tuple[str, ...], attacks: tuple[str, ...]) -> None:
     titles = ["no attack", *(_broken(attack) for attack in attacks[1:])]
     axes.set_xticks(range(len(attacks)), titles, fontsize=10, color=INK)
     axes.set_yticks(range(len(rules)), [rule.replace("_", " ") for rule in rules], fontsize=10, color=INK)
-    axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    bare(axes, ink=INK)
+    axes.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False)
     axes.axvline(0.5, color=INK, linewidth=1.0)
 
 

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leptonic.pictures import ALARM, INK, MUTED, bare
 from leptonic_simulations.sweep.axes import Axis
 from leptonic_simulations.sweep.cells import CellResult
-from leptonic_simulations.sweep.panels import BEST, FAILED, INK, MUTED
+from leptonic_simulations.sweep.panels import BEST
 from leptonic_simulations.sweep.results import Ranking
 from leptonic_simulations.sweep.wording import METRIC_NAMES, setting_text, shown
 
@@ -38,9 +39,7 @@ def draw_heat_map(figure: "Figure", ranking: Ranking, *, across: Axis, down: Axi
     for axis, texts, name in ((axes.xaxis, across.values, across.key), (axes.yaxis, down.values, down.key)):
         axis.set_ticks(range(len(texts)), [setting_text(text) for text in texts])
         axis.set_label_text(name, color=INK)
-    axes.tick_params(colors=MUTED, length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    bare(axes)
     _separate(axes, columns, rows)
     if max(columns, rows) <= MOST_TEXTS:
         _write(axes, ranking, across, down, middle=(low + high) / 2)
@@ -48,7 +47,7 @@ def draw_heat_map(figure: "Figure", ranking: Ranking, *, across: Axis, down: Axi
     scale = figure.colorbar(picture, ax=axes, pad=0.015, aspect=24)
     scale.outline.set_visible(False)
     scale.set_label(METRIC_NAMES[ranking.metric], color=MUTED)
-    scale.ax.tick_params(colors=MUTED, length=0)
+    bare(scale.ax)
     scale.ax.yaxis.set_major_formatter(
         lambda value, _: f"{value:.3g}" if ranking.metric.minimised else f"{100 * value:.4g}%"
     )
@@ -91,7 +90,7 @@ def _mark(axes: "Axes", ranking: Ranking, across: Axis, down: Axis) -> None:
 
     for result in ranking.failed:
         row, column = _at(result, across, down)
-        axes.text(column, row, "failed", ha="center", va="center", fontsize=9, color=FAILED)
+        axes.text(column, row, "failed", ha="center", va="center", fontsize=9, color=ALARM)
     if ranking.best is not None:
         row, column = _at(ranking.best, across, down)
         corner = (column - 0.47, row - 0.47)

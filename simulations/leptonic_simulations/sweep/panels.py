@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from leptonic.experiment_file import parse_value
+from leptonic.pictures import ALARM, INK, LINES, ruled
 from leptonic_simulations.sweep.axes import Axis
 from leptonic_simulations.sweep.cells import CellResult
 from leptonic_simulations.sweep.metric import Metric
@@ -19,9 +20,9 @@ from leptonic_simulations.sweep.wording import METRIC_NAMES, setting_text, shown
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["BEST", "FAILED", "INK", "LINE", "MUTED", "Scale", "draw_history", "draw_line", "draw_points"]
+__all__ = ["BEST", "Scale", "draw_history", "draw_line", "draw_points"]
 
-INK, MUTED, LINE, BEST, FAILED, RULE = "#1b2530", "#5c6876", "#0b62b0", "#d9680f", "#b3261e", "#e3e8ed"
+LINE, BEST = LINES[:2]
 _APART = 0.06
 """The part of an axis by which a grid's neighbouring values must be apart to stand at their number."""
 _WIDE = 10.0
@@ -157,7 +158,7 @@ def _mark_best(axes: "Axes", ranking: Ranking, scale: Scale, *, label: bool = Fa
 def _mark_failed(axes: "Axes", places: list[float]) -> None:
     if places:
         floor = axes.get_xaxis_transform()
-        axes.plot(places, [0.03] * len(places), "x", color=FAILED, transform=floor, markeredgewidth=2, label="failed")
+        axes.plot(places, [0.03] * len(places), "x", color=ALARM, transform=floor, markeredgewidth=2, label="failed")
 
 
 def _finish(axes: "Axes", metric: Metric) -> None:
@@ -167,10 +168,4 @@ def _finish(axes: "Axes", metric: Metric) -> None:
     if not metric.minimised:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
     axes.margins(x=0.06, y=0.14)
-    axes.tick_params(colors=MUTED, length=0, which="both")
-    axes.grid(color=RULE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8.5, labelcolor=MUTED, loc="best")
+    ruled(axes)

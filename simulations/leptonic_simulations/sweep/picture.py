@@ -1,14 +1,13 @@
 """The picture of a sweep: a line for one swept key, a heat map for two, a panel by key for more and for searches."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leptonic.files import write_atomic
+from leptonic.pictures import DOTS_PER_INCH, INK, MUTED, write
 from leptonic_simulations.sweep.axes import Axis
 from leptonic_simulations.sweep.heat_map import draw_heat_map
 from leptonic_simulations.sweep.metric import Metric
-from leptonic_simulations.sweep.panels import INK, MUTED, Scale, draw_history, draw_line, draw_points
+from leptonic_simulations.sweep.panels import Scale, draw_history, draw_line, draw_points
 from leptonic_simulations.sweep.plan import Plan, Search
 from leptonic_simulations.sweep.results import Ranking
 from leptonic_simulations.sweep.wording import settings_text, shown_with_spread
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["draw"]
 
-DOTS_PER_INCH = 150
 MOST_COLUMNS = 3
 _TITLES = {
     Metric.ACCURACY: "accuracy after the last round",
@@ -30,13 +28,11 @@ _TITLES = {
 
 def draw(plan: Plan, ranking: Ranking, out: Path) -> None:
     """Write the picture (PNG)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
     figure = Figure(dpi=DOTS_PER_INCH, layout=engine)
-    canvas = FigureCanvasAgg(figure)
     if isinstance(plan, Search):
         _draw_search(figure, plan, ranking)
     elif len(plan.axes) == 1:
@@ -50,9 +46,7 @@ def draw(plan: Plan, ranking: Ranking, out: Path) -> None:
     else:
         _draw_panels(figure, plan, ranking)
     _draw_title(figure, engine, plan, ranking)
-    content = io.BytesIO()
-    canvas.print_png(content)
-    write_atomic(out, content.getvalue())
+    write(figure, out)
 
 
 def _draw_title(figure: "Figure", engine: "ConstrainedLayoutEngine", plan: Plan, ranking: Ranking) -> None:

@@ -1,12 +1,11 @@
 """The picture of a forecast: epsilon over rounds, and what noise each epsilon takes."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leptonic.errors import ExperimentError
-from leptonic.files import write_atomic
+from leptonic.pictures import ALARM, DOTS_PER_INCH, INK, LINES, MUTED, ruled, write
 from leptonic.privacy.forecast.client_unit import ClientForecast
 from leptonic.privacy.forecast.example_unit import ExampleForecast
 from leptonic.privacy.forecast.points import Point, Target
@@ -17,10 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_picture", "draw"]
 
-DOTS_PER_INCH = 150
-INK, MUTED, RULE, LIMIT = "#1b2530", "#5c6876", "#e3e8ed", "#b3261e"
-LINES = ("#0b62b0", "#d9680f", "#2b7a4b")
-
 
 def check_picture(path: Path) -> None:
     """Raise ExperimentError, before any work, unless it can be drawn there."""
@@ -30,12 +25,9 @@ def check_picture(path: Path) -> None:
 
 def draw(forecast: ClientForecast | ExampleForecast, path: Path) -> None:
     """Write the picture, PNG or SVG by the file's name; the same forecast gives the same bytes."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.6), dpi=DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title_of(forecast), x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK)
     rounds, noise = figure.subplots(1, 2)
     if isinstance(forecast, ClientForecast):
@@ -43,12 +35,7 @@ def draw(forecast: ClientForecast | ExampleForecast, path: Path) -> None:
     else:
         _draw_curves(rounds, {f"{one.which} client": one.curve for one in forecast.outlooks}, forecast)
     _draw_targets(noise, forecast.targets, float(forecast.stated["target_epsilon"]))
-    content = io.BytesIO()
-    kind = path.suffix.lower()[1:]
-    with mpl.rc_context({"svg.hashsalt": "leptonic"}):
-        figure.savefig(content, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, content.getvalue())
+    write(figure, path)
 
 
 def _draw_curves(
@@ -64,10 +51,10 @@ def _draw_curves(
             axes.step([*places, forecast.rounds + 1], [*values, values[-1]], where="post", color=colour, linewidth=1.8)
         else:
             axes.plot(places, values, color=colour, linewidth=1.8, marker="o", markersize=4, label=name)
-    axes.axhline(target, color=LIMIT, linewidth=1.0, linestyle=(0, (4, 3)))
+    axes.axhline(target, color=ALARM, linewidth=1.0, linestyle=(0, (4, 3)))
     axes.annotate(
         f"target {target:g}", (0.01, target), (0, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
-        color=LIMIT, fontsize=9,
+        color=ALARM, fontsize=9,
     )  # fmt: skip
     axes.set_ylim(0, 1.12 * target)
     axes.set_title(
@@ -79,7 +66,7 @@ def _draw_curves(
     axes.set_xlabel("round", color=INK)
     axes.set_ylabel("epsilon", color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _finish(axes)
+    ruled(axes)
 
 
 def _draw_targets(axes: "Axes", targets: Sequence[Target], own: float) -> None:
@@ -103,10 +90,10 @@ def _draw_targets(axes: "Axes", targets: Sequence[Target], own: float) -> None:
                     color=colour,
                     fontweight="bold",
                 )
-    axes.axhline(1, color=LIMIT, linewidth=1.0, linestyle=(0, (4, 3)))
+    axes.axhline(1, color=ALARM, linewidth=1.0, linestyle=(0, (4, 3)))
     axes.annotate(
         "as long as the clip", (0.01, 1), (0, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
-        color=LIMIT, fontsize=9,
+        color=ALARM, fontsize=9,
     )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -119,14 +106,4 @@ def _draw_targets(axes: "Axes", targets: Sequence[Target], own: float) -> None:
     axes.set_xlabel("epsilon", color=INK)
     axes.set_ylabel("noise / clip", color=INK)
     axes.margins(x=0.12, y=0.12)
-    _finish(axes)
-
-
-def _finish(axes: "Axes") -> None:
-    axes.tick_params(colors=MUTED, length=0, which="both")
-    axes.grid(color=RULE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8.5, labelcolor=MUTED, loc="best")
+    ruled(axes)
