@@ -26,7 +26,7 @@ from leptonic.secagg.terms import session_settings
 from leptonic.wire import PayloadStore, Reply, Request
 from leptonic_client.participant import failure, reply_to
 from leptonic_client.party import Party
-from leptonic_simulations.grid import Engine
+from leptonic_simulations.grid import Engine, InPlace
 from leptonic_simulations.masking import Masking
 from leptonic_simulations.members import Everyone
 
@@ -147,6 +147,8 @@ class SecureEngine:
         self._settings = session_settings(experiment, pipeline)
         self._parties: dict[int, Party] = {}
         self._masking = Masking(pipeline, expansion, self._masked)
+        if isinstance(engine, InPlace):
+            engine.room = self._masking.room
 
     def answers(
         self, requests: Sequence[Request], content: bytes | memoryview
