@@ -5,6 +5,7 @@ another purpose. SHA-256; Ed25519 (RFC 8032); HKDF-SHA256 (RFC 5869).
 """
 
 import hashlib
+from functools import lru_cache
 from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
@@ -18,23 +19,13 @@ from leptonic.secagg.encoding import Message, encoded
 __all__ = ["PROTOCOL", "Signer", "Verifier", "bound", "derived_key", "hashed", "named", "signed", "verified"]
 
 PROTOCOL = "leptonic-secagg/1"
-MOST_NAMED = 2**12
-"""Messages whose names are remembered, each known by its identity, for nobody can change it."""
-
-_named: dict[int, tuple[Message, tuple[bytes, bytes]]] = {}
 
 
+@lru_cache(2**12)
 def named(message: Message) -> tuple[bytes, bytes]:
     """What is signed of a public message, and its hash: remembered, since it comes to everybody who checks it."""
-    known = _named.get(id(message))
-    if known is not None and known[0] is message:
-        return known[1]
     statement = bound(message)
-    names = statement, hashlib.sha256(statement).digest()
-    if len(_named) >= MOST_NAMED:
-        _named.clear()
-    _named[id(message)] = message, names
-    return names
+    return statement, hashlib.sha256(statement).digest()
 
 
 def hashed(message: Message) -> bytes:
