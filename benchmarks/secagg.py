@@ -32,16 +32,17 @@ PARTS: dict[str, tuple[str, Callable[[Plan], Iterator[Figure]]]] = {
 ABOUT = """*Seconds a round*: 1e6 parameters in a simulation, clients that do not train but send a random vector; keys,
 cohort, masked inputs, agreement and the opened sum, with quantising and encoding on both sides. Ours checks signatures
 and survives a lying coordinator with a third of the clients, but where it says curious. Since all clients and the
-coordinator live in one process, a keystream is expanded once for the two who add it and take it away, a masked input is
-hashed once for both sides, and a signature that was just made there is looked up and not verified. Flower's has neither
-signatures nor a cryptographic mask generator (its masks come from a Mersenne Twister of 32 bits). The median of rounds
-after the first; the memory is that of the main process, beside which the workers share a sum of masks for each client,
-256 MB at most. *Masking*: one client's masks (a keystream for each neighbour and one of its own, added in place),
-beside the fastest loop over keystream and addition that we could write for this machine, on one core; and a whole
-masked input, its keys derived, hashed and signed. *A hundred million parameters*: ten clients, each a process of its
-own that works in turn; memory beyond what a process had before it held a vector, in vectors of four bytes a parameter.
-*A thousand clients*: 1e5 parameters, a graph with the fewest neighbours that a tenth of colluders and a tenth of
-drop-outs allow, a tenth of the clients never answers."""
+coordinator live in one process, a keystream is expanded once for the two who add it and take it away, a pair's secrets
+are agreed on once for both, a masked input is hashed once for both sides, a record is read and checked once, and a
+signature that was just made there is looked up and not verified. Flower's has neither signatures nor a cryptographic
+mask generator (its masks come from a Mersenne Twister of 32 bits). The median of rounds after the first; the memory is
+that of the main process, beside which the workers share a sum of masks for each client, 256 MB at most. *Masking*: one
+client's masks (a keystream for each neighbour and one of its own, added in place), beside the fastest loop over
+keystream and addition that we could write for this machine, on one core; and a whole masked input, its keys derived,
+hashed and signed. *A hundred million parameters*: ten clients, each a process of its own that works in turn; memory
+beyond what a process had before it held a vector, in vectors of four bytes a parameter. *A thousand clients*: 1e5
+parameters, a graph with the fewest neighbours that a tenth of colluders and a tenth of drop-outs allow, a tenth of the
+clients never answers."""
 
 
 def main() -> None:

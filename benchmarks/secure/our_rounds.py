@@ -8,7 +8,7 @@ Prints one JSON object: seconds of each round by phase, peak memory of this proc
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,15 +27,21 @@ SEQUENCE = 2**16
 
 
 class Idle:
-    """An engine whose clients contribute vectors that they have. dropping: share of clients that never answer."""
+    """An engine whose clients contribute vectors that they have. dropping: share of clients that never answer.
+
+    room: see :class:`leptonic_simulations.grid.InPlace`.
+    """
 
     def __init__(self, clients: SimulatedClients, dropping: float) -> None:
         self._pipeline, self._trainer = clients.trainer.pipeline, clients.trainer
         size = self._pipeline.size + SEQUENCE
         self._sequence = np.random.default_rng(1).uniform(-1, 1, size).astype(np.float32)
+        self.room: Callable[[], memoryview] | None = None
         self._silent = int(dropping * clients.experiment.federation.clients)
 
-    def answers(self, requests: Sequence[Request], content: bytes | memoryview) -> Iterator[tuple[Reply, bytes]]:
+    def answers(
+        self, requests: Sequence[Request], content: bytes | memoryview
+    ) -> Iterator[tuple[Reply, bytes | memoryview]]:
         """Each client's vector, encoded."""
         del content
         for request in requests:
@@ -45,7 +51,12 @@ class Idle:
             start = request.client % SEQUENCE
             vector = self._sequence[start : start + self._pipeline.size]
             update = LocalUpdate(vectors={"model": vector}, weight=1.0)
-            yield reply_to(request, "done"), self._pipeline.encode(update).to_bytes()
+            if self.room is None:
+                yield reply_to(request, "done"), self._pipeline.encode(update).to_bytes()
+                continue
+            room = self.room()
+            self._pipeline.encode_into(room, update)
+            yield reply_to(request, "done"), room
 
     def close(self) -> None:
         """There is nothing to close."""

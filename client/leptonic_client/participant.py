@@ -69,14 +69,17 @@ class Participant:
         self.plan = plan_of(trainer, len(data) if public_size is None else public_size)
         self.reserved: Charge | None = None
 
-    def answer(self, request: Request, content: bytes | memoryview, session: str = "") -> Answer:
+    def answer(
+        self, request: Request, content: bytes | memoryview, session: str = "", room: memoryview | None = None
+    ) -> Answer:
         """Do what ``request`` asks. session: names that of secure aggregation, where its noise is its own.
 
+        room: where a contribution is to be encoded, of its length: the answer then has no bytes of its own.
         Raises the named error of whatever is wrong.
         """
         if request.step == "train":
             work = self.prepare(request, content, session)
-            return self.contribute(request, work, self.trainer.train(work))
+            return self.contribute(request, work, self.trainer.train(work), room)
         self._check(request, content)
         return self._evaluate(content)
 
@@ -97,11 +100,16 @@ class Participant:
             **self._reserve(request, session),
         )
 
-    def contribute(self, request: Request, work: LocalWork, update: LocalUpdate) -> Answer:
-        """Encode the outcome of the work, and keep the algorithm's state."""
+    def contribute(
+        self, request: Request, work: LocalWork, update: LocalUpdate, room: memoryview | None = None
+    ) -> Answer:
+        """Encode the outcome of the work, and keep the algorithm's state. room: see :meth:`answer`."""
         pipeline = self.trainer.pipeline.at(Occasion(request.round, work.clip_norm))
         stream = self._stream("noise", request.round) if isinstance(pipeline, NoisedPipeline) else None
-        return self.settle(request, work, update, pipeline.encode(update, stream).to_bytes())
+        if room is None:
+            return self.settle(request, work, update, pipeline.encode(update, stream).to_bytes())
+        pipeline.encode_into(room, update, stream)
+        return self.settle(request, work, update, b"")
 
     def settle(self, request: Request, work: LocalWork, update: LocalUpdate, encoded: bytes) -> Answer:
         """Keep the algorithm's state of an outcome that was encoded. encoded: what this client's reply brings."""
@@ -179,15 +187,16 @@ def respond(
     *,
     told: Callable[[LeptonicError], str] = str,
     session: str = "",
+    room: memoryview | None = None,
 ) -> tuple[Reply, bytes]:
     """The reply to a request, errors included: a client's error is an event of the round, not its end.
 
-    session: see :meth:`Participant.answer`. told: what the coordinator is told of an error. The payload's description
-    is left to the caller, who knows how it travels.
+    session, room: see :meth:`Participant.answer`. told: what the coordinator is told of an error. The payload's
+    description is left to the caller, who knows how it travels.
     """
     started = time.perf_counter()
     try:
-        answer = participant.answer(request, content, session)
+        answer = participant.answer(request, content, session, room)
     except LeptonicError as error:
         return failure(request, error, told(error)), b""
     return success(request, answer, seconds=time.perf_counter() - started), answer.content

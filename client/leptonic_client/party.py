@@ -14,10 +14,10 @@ from leptonic.secagg.client.session import ClientSession, aborted
 from leptonic.secagg.encoding import decoded, encoded
 from leptonic.secagg.expansion import Expansion
 from leptonic.secagg.masks import Mask
-from leptonic.secagg.messages import Open, Record, SessionSettings, SignedRecord, Train
+from leptonic.secagg.messages import Open, Record, SessionSettings, Train
 from leptonic.secagg.standing import Standing
 from leptonic.secagg.terms import PHASE_TRAIN
-from leptonic.secagg.transcript import check_record
+from leptonic.secagg.transcript import record_of
 from leptonic.secagg.trips import Trip, Work
 
 __all__ = ["Party"]
@@ -96,8 +96,8 @@ class Party:
         content: a :class:`SignedRecord`. named: the hash that it must have. Raises InconsistentCohort, BadSignature,
         BelowThreshold.
         """
-        shown = decoded(SignedRecord, content)
-        record, digest = shown.record, hashed(shown.record)
+        shown, digest = record_of(content)
+        record = shown.record
         run, _, _ = self._terms
         if named is not None and digest != named:
             raise InconsistentCohort("the session goes on from another record than the one that is shown")
@@ -105,7 +105,7 @@ class Party:
             raise InconsistentCohort("the record is that of another run, or of other settings")
         roster = self._rosters.get(record.opening.roster)
         if roster is not None:
-            check_record(shown, roster, record.previous, self._standing.verify)
+            self._standing.check_record(shown, roster, record.previous, self._standing.verify)
         else:
             # Of a roster that this node has not seen since it was started: there is only the coordinator's word.
             self._standing.check_coordinator(shown.signature, record)

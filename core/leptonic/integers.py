@@ -66,16 +66,20 @@ class Lattice:
         """Steps of the lattice per unit."""
         return self.bound / self.range
 
-    def quantise(self, values: NDArray[np.float32], factor: float = 1.0) -> tuple[NDArray[np.uint32], int]:
+    def quantise(
+        self, values: NDArray[np.float32], factor: float = 1.0, *, out: NDArray[np.uint32] | None = None
+    ) -> tuple[NDArray[np.uint32], int]:
         """One client's words, and how many entries were clamped.
 
         values: (d,) float32. They are clamped to +-range, multiplied by ``factor`` (the client's weight over
         the largest weight, in [0, 1]) and rounded to the nearest step, half to even; the error of an entry
-        within the range is at most 1 / (2 scale).
+        within the range is at most 1 / (2 scale). out: (d,) uint32, where the words are to lie; any other memory
+        unless given.
         Returns (d,) uint32, two's complement, and the count. Raises RunError on a NaN or an infinity.
         """
         _check_factor(factor)
-        words, scale = np.empty(len(values), dtype=np.int32), factor * self.scale
+        out = np.empty(len(values), dtype=np.uint32) if out is None else out
+        words, scale = out.view(np.int32), factor * self.scale
         buffer = np.empty(min(CHUNK, len(values)), dtype=np.float64)
         clamped = 0
         for start in range(0, len(values), CHUNK):
@@ -90,7 +94,7 @@ class Lattice:
             reals *= scale
             np.rint(reals, out=reals)
             words[start : start + CHUNK] = reals
-        return words.view(np.uint32), clamped
+        return out, clamped
 
     def quantise_sum(self, values: NDArray[np.float32], factors: NDArray[np.float64]) -> tuple[NDArray[np.uint32], int]:
         """The sum of several clients' words, and how many entries were clamped in all.

@@ -91,13 +91,18 @@ class SimulatedClients:
         self.liars, self._attack = liars_of(experiment), attack_of(experiment)
         self.client = lru_cache(KEPT)(self._client)
 
-    def respond(self, request: Request, content: bytes | memoryview) -> tuple[Reply, bytes]:
-        """One client's reply, errors included, also those of its data. Raises what is wrong with a setting."""
+    def respond(
+        self, request: Request, content: bytes | memoryview, room: memoryview | None = None
+    ) -> tuple[Reply, bytes]:
+        """One client's reply, errors included, also those of its data. Raises what is wrong with a setting.
+
+        room: see :meth:`Participant.answer`.
+        """
         try:
             client = self.client(request.client)
         except DataError as error:
             return failure(request, error, str(error)), b""
-        return respond(client, request, content, session=self.session(request))
+        return respond(client, request, content, session=self.session(request), room=room)
 
     def session(self, request: Request) -> str:
         """The attempt, where each has noise of its own, and is counted."""

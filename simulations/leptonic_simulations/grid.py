@@ -5,15 +5,15 @@ deployed one.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from leptonic.errors import BadSignature, DecodeError
 from leptonic.wire import Payload, Reply, Request, header_bytes
 from leptonic_server.post import Letter
 
-__all__ = ["Engine", "Immediately", "InProcessGrid", "MemoryPayloads", "Schedule"]
+__all__ = ["Engine", "Immediately", "InPlace", "InProcessGrid", "MemoryPayloads", "Schedule"]
 
 
 class Engine(Protocol):
@@ -32,6 +32,17 @@ class Engine(Protocol):
     def close(self) -> None:
         """End what the engine started."""
         ...
+
+
+@runtime_checkable
+class InPlace(Protocol):
+    """An engine that encodes a client's work where it is told to, when its reply is asked for.
+
+    room: the memory for the reply that is asked for now, of an encoded contribution's length; None unless somebody
+    sets it.
+    """
+
+    room: Callable[[], memoryview] | None
 
 
 class Schedule(Protocol):

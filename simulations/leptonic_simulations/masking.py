@@ -36,7 +36,7 @@ class Masking:
         self._length = pipeline.encoded_length + HEADER_LIMIT
         enough = -(-expansion.processes * AHEAD_BYTES // self._length)
         self._ahead = max(AHEAD, min(enough, AHEAD * expansion.processes))
-        self._free = self._slots()
+        self._free, self._next = self._slots(), memoryview(b"")
         self._threads = ThreadPoolExecutor(self._ahead, thread_name_prefix="masking")
 
     def answers(self, trained: Replies) -> Replies:
@@ -45,7 +45,8 @@ class Masking:
         free, self._free = self._free or self._slots(), []
         begun = deque[_Begun]()
         try:
-            for reply, encoded in trained:
+            while (asked := self._asked(trained, free)) is not None:
+                reply, encoded = asked
                 if reply.status != "done":
                     yield reply, encoded
                     continue
@@ -62,21 +63,31 @@ class Masking:
                 free.append(each.slot)
             self._free = free
 
+    def room(self) -> memoryview:
+        """Where the client whose work is asked for now may encode it, so that it is not copied."""
+        return self._next
+
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown()
-        self._free = []
+        self._free, self._next = [], memoryview(b"")
 
     def _slots(self) -> list[memoryview]:
         step, count = -(-self._length // PAGESIZE) * PAGESIZE, self._ahead + 1
         room = self._expansion.room(count * step)
         return [room[start : start + self._length] for start in range(0, count * step, step)]
 
+    def _asked(self, trained: Replies, free: list[memoryview]) -> tuple[Reply, bytes | memoryview] | None:
+        """The next of what was trained, perhaps in the last of these slots."""
+        self._next = free[-1][: self._pipeline.encoded_length]
+        return next(trained, None)
+
     def _begin(self, reply: Reply, encoded: bytes | memoryview, free: list[memoryview]) -> "_Begun":
         """Have a client's input masked, in memory of its own: the engine's is used again."""
         self._pipeline.from_bytes(memoryview(encoded))  # which says what is wrong with its length
         slot = free.pop()
-        slot[: len(encoded)] = encoded
+        if encoded is not self._next:
+            slot[: len(encoded)] = encoded
         return _Begun(reply, slot, self._threads.submit(self._mask, reply.client, slot))
 
 

@@ -8,13 +8,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from leptonic.errors import LeptonicError, RunError
 from leptonic.experiment import Experiment
 from leptonic.files import write_atomic
 from leptonic.pipeline import Pipeline
-from leptonic.secagg.binding import verified
 from leptonic.secagg.expansion import Expansion
 from leptonic.secagg.journal import MemoryJournal
 from leptonic.secagg.long_digest import LongDigest, long_digest
@@ -26,9 +23,10 @@ from leptonic.secagg.terms import session_settings
 from leptonic.wire import PayloadStore, Reply, Request
 from leptonic_client.participant import failure, reply_to
 from leptonic_client.party import Party
-from leptonic_simulations.grid import Engine
+from leptonic_simulations.grid import Engine, InPlace
 from leptonic_simulations.masking import Masking
 from leptonic_simulations.members import Everyone
+from leptonic_simulations.once import AgreedOnce, CheckedOnce, Remembered, SimulatedSigner
 
 __all__ = ["SecureEngine", "SimulatedFederation", "federation_seed"]
 
@@ -45,41 +43,6 @@ def federation_seed(path: Path) -> bytes:
     return path.read_bytes()
 
 
-class Remembered:
-    """Verifies each signature once, whoever asks, and none that was made here: all clients live in this process."""
-
-    def __init__(self) -> None:
-        self._true: set[tuple[bytes, bytes, bytes]] = set()
-
-    def __call__(self, key: bytes, signature: bytes, statement: bytes, who: bytes) -> None:
-        """Raise BadSignature unless it is one."""
-        seen = (key, signature, statement)
-        if seen not in self._true:
-            verified(key, signature, statement, who)
-            self._true.add(seen)
-
-    def made(self, key: bytes, signature: bytes, statement: bytes) -> None:
-        """Remember a signature that was just made with the private part of this key."""
-        self._true.add((key, signature, statement))
-
-    def forget(self) -> None:
-        """Everybody is at work: none of the signatures that were made until now is asked for again."""
-        self._true.clear()
-
-
-class SimulatedSigner:
-    """Somebody's key, whose signatures are remembered. verify: who is asked for them."""
-
-    def __init__(self, key: Ed25519PrivateKey, verify: Remembered) -> None:
-        self._key, self._public, self._verify = key, key.public_key().public_bytes_raw(), verify
-
-    def sign(self, statement: bytes) -> bytes:
-        """See :class:`leptonic.secagg.binding.Signer`."""
-        signature = self._key.sign(statement)
-        self._verify.made(self._public, signature, statement)
-        return signature
-
-
 class SimulatedFederation:
     """Keys for everybody, a roster that an authority has signed, and the coordinator's office.
 
@@ -94,7 +57,7 @@ class SimulatedFederation:
             )
         secure, invited = experiment.secure_aggregation, experiment.federation.invited
         assert secure is not None
-        self.verify = Remembered()
+        self.verify, self.agree, self._check_record = Remembered(), AgreedOnce(), CheckedOnce()
         # Simulated owners agree to what the experiment says.
         self._policy = Policy(survivors=2, colluders=min(secure.colluding(invited), invited), curious=True)
         names = (members.name(client).encode() for client in members)
@@ -122,7 +85,14 @@ class SimulatedFederation:
             journal=MemoryJournal(),
             policy=self._policy,
             verify=self.verify,
+            agree=self.agree,
+            check_record=self._check_record,
         )
+
+    def forget(self) -> None:
+        """Everybody is at work: nothing that was signed or agreed until now is asked for again."""
+        self.verify.forget()
+        self.agree.forget()
 
 
 class SecureEngine:
@@ -147,6 +117,8 @@ class SecureEngine:
         self._settings = session_settings(experiment, pipeline)
         self._parties: dict[int, Party] = {}
         self._masking = Masking(pipeline, expansion, self._masked)
+        if isinstance(engine, InPlace):
+            engine.room = self._masking.room
 
     def answers(
         self, requests: Sequence[Request], content: bytes | memoryview
@@ -198,7 +170,7 @@ class SecureEngine:
                 willing.append(request.model_copy(update={"own": None}))
         if not willing:
             return
-        self._federation.verify.forget()
+        self._federation.forget()
         masks = (self._parties[request.client].masks for request in willing)
         self._expansion.announce(self._settings.words, masks)
         yield from self._masking.answers(self._engine.answers(willing, content))

@@ -69,6 +69,28 @@ def test_every_reply_comes_in_its_order_with_what_was_made_of_it(pipeline: Pipel
         assert len({slot.obj is mark.slots[0].obj for slot in mark.slots}) == 1
 
 
+def test_what_is_encoded_in_a_slot_is_masked_there(pipeline: Pipeline) -> None:
+    """Also where some encode elsewhere, and where several cohorts are asked in turn."""
+    mark = Marking(pipeline)
+    with closing(Masking(pipeline, Here(), mark)) as masking:
+
+        def in_place() -> Iterator[Any]:
+            for reply, own in trained(pipeline):
+                if reply.client % 3 == 0:
+                    yield reply, own
+                    continue
+                room = masking.room()
+                room[:] = own
+                yield reply, room
+
+        one, other = masking.answers(in_place()), masking.answers(in_place())
+        for client in range(CLIENTS):
+            for answers in (one, other):
+                reply, answer = next(answers)
+                assert (reply.client, answer[-1]) == (client, 100 + client)
+        assert next(one, None) is next(other, None) is None
+
+
 def test_who_stops_asking_takes_no_memory_away(pipeline: Pipeline) -> None:
     with closing(Masking(pipeline, Here(), Marking(pipeline))) as masking:
         unfinished = masking.answers(trained(pipeline))

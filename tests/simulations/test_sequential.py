@@ -16,6 +16,7 @@ from leptonic_client.home import ClientHome
 from leptonic_client.participant import Participant, respond
 from leptonic_client.training import LocalTrainer
 from leptonic_simulations.clients import FederatedData, SimulatedClients
+from leptonic_simulations.grid import InPlace
 from leptonic_simulations.sequential import SequentialEngine
 
 
@@ -48,6 +49,25 @@ def test_a_simulated_client_answers_as_a_deployed_one(tmp_path: Path, partition:
             assert reply.status == "done"
             assert answer == expected
         home.close()
+    clients.close()
+
+
+def test_a_client_encodes_where_it_is_told_to(tmp_path: Path) -> None:
+    made = experiment(evaluation={"on": ["clients"], "holdout": 0.2})
+    clients = SimulatedClients(made, tmp_path, FederatedData.of(made))
+    asked = request(made, 1, CONTENT)
+    _, expected = answer_to(clients, asked, CONTENT)
+    engine, room = SequentialEngine(clients), memoryview(bytearray(b"x" * len(expected)))
+    assert isinstance(engine, InPlace)
+    engine.room = lambda: room
+    ((reply, answer),) = engine.answers([asked], CONTENT)
+    assert reply.status == "done"
+    assert answer is room
+    assert bytes(room) == expected
+    for other in (request(made, 1, CONTENT, step="evaluate"), request(made, 1, b"short")):
+        ((_, answer),) = engine.answers([other], CONTENT if other.step == "evaluate" else b"short")
+        assert answer is not room
+        assert bytes(room) == expected
     clients.close()
 
 

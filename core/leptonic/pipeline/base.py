@@ -59,6 +59,10 @@ class Pipeline(ABC):
         Raises RunError where a value is not finite.
         """
 
+    def encode_into(self, room: memoryview, update: LocalUpdate, stream: SecureStream | None = None) -> None:
+        """The same, laid as it travels. room: :attr:`encoded_length` bytes, of no use where this raises."""
+        room[:] = self.encode(update, stream).to_bytes()
+
     @abstractmethod
     def check(self, contribution: Contribution, *, clients: int = 1) -> None:
         """Raise DecodeError unless so many clients can have contributed this."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leptonic.errors import DecodeError, RunError
 from leptonic.integers import Lattice, to_fixed
@@ -41,17 +42,23 @@ class LatticePipeline(Pipeline):
 
     def encode(self, update: LocalUpdate, stream: SecureStream | None = None) -> Contribution:
         """Quantise one update. Raises RunError where a value is not finite."""
+        words = np.empty(self.words, dtype=np.uint32)
+        return Contribution(words, self._quantised(update, words))
+
+    def encode_into(self, room: memoryview, update: LocalUpdate, stream: SecureStream | None = None) -> None:
+        """The same, quantised where it is to lie."""
+        laid = self.from_bytes(room)
+        laid.scalars[:] = self._quantised(update, laid.words)
+
+    def _quantised(self, update: LocalUpdate, words: NDArray[np.uint32]) -> NDArray[np.uint64]:
+        """One update's words, and its scalars. words: where they are written."""
         weight = self.weight_of(update.weight)
         factor = 1.0 if self.weight_cap is None else weight / self.weight_cap
-        parts, clamped = [], 0
-        for segment in self.algorithm.segments:
-            words, outside = self.lattice.quantise(update.vectors[segment.name], factor if segment.weighted else 1.0)
-            parts.append(words)
-            clamped += outside
-        return Contribution(
-            words=parts[0] if len(parts) == 1 else np.concatenate(parts),
-            scalars=to_fixed(self._scalars(update, weight, clamped=clamped)),
-        )
+        clamped = 0
+        for index, segment in enumerate(self.algorithm.segments):
+            vector, own = update.vectors[segment.name], words[index * self.size : (index + 1) * self.size]
+            clamped += self.lattice.quantise(vector, factor if segment.weighted else 1.0, out=own)[1]
+        return to_fixed(self._scalars(update, weight, clamped=clamped))
 
     def encode_sum(self, updates: Sequence[LocalUpdate]) -> Contribution:
         """The sum of these updates, each encoded; faster for many small ones. Raises RunError as :meth:`encode`."""

@@ -12,7 +12,7 @@ from itertools import islice
 from threading import Condition
 
 from leptonic.secagg.crew import Crew, Job, packed_keys
-from leptonic.secagg.masks import BLOCK_WORDS, Mask, together
+from leptonic.secagg.masks import BLOCK_WORDS, Mask, Stream, together
 
 __all__ = ["Ahead", "Part"]
 
@@ -21,6 +21,8 @@ MOST = 64
 PARTS = 4
 """Jobs for each process, of :data:`LEAST` words each or more: each begins every keystream anew."""
 LEAST = 2**16
+BLOCK = 4
+"""Sums of a block: pieces of two blocks should stay in the cache of one core."""
 
 Part = Callable[[int, int], int]
 """Where a part of a sum lies. Arguments: its start and length, in words."""
@@ -52,7 +54,7 @@ class Ahead:
         self._forget()
         size = _whole(length)
         firsts = [self._first + index * size for index in range(len(many))]
-        keys = packed_keys(together(many))
+        keys = packed_keys(_nearby(together(many), len(many)))
         self._step = max(LEAST, _whole(-(-size // (PARTS * len(crew.workers)))))
         for at in range(0, length, self._step):
             job = Job(tuple(first + at for first in firsts), min(self._step, length - at), at, blank=True)
@@ -96,6 +98,30 @@ def _left_over(many: Sequence[Sequence[Mask]]) -> list[Mask]:
     """What takes away from the sum of these vectors the masks that do not cancel in it."""
     alone = (each for each in together(many) if each.plus is None or each.minus is None)
     return [Mask(each.key, negative=each.plus is not None) for each in alone]
+
+
+def _nearby(streams: Sequence[Stream], sums: int) -> list[Stream]:
+    """In an order in which those that follow one another are added to the same few sums.
+
+    Sums that share streams come to lie in one block or the next; streams are ordered by the blocks of their ends.
+    """
+    beside: list[list[int]] = [[] for _ in range(sums)]
+    for each in streams:
+        if each.plus is not None and each.minus is not None:
+            beside[each.plus].append(each.minus)
+            beside[each.minus].append(each.plus)
+    # Next comes the one that shares most with those that came last.
+    near, left, block = [0] * sums, list(range(sums)), dict[int | None, int]()
+    for turn in range(1, sums + 1):
+        left.remove(place := max(left, key=near.__getitem__))
+        block[place] = turn // BLOCK
+        for other in beside[place]:
+            near[other] += turn
+
+    def blocks(stream: Stream) -> list[int]:
+        return sorted((block.get(stream.plus, 0), block.get(stream.minus, 0)), reverse=True)
+
+    return sorted(streams, key=blocks)
 
 
 def _whole(words: int) -> int:

@@ -43,8 +43,8 @@ class Job:
     """Adds masks to ranges of the shared memory, one of each vector.
 
     firsts: where they begin, in words of 32 bits. words: the length of each. start: the word of each mask at which they
-    begin. besides: where a range begins that is added to the first one. blank: whether the ranges are zeroed before.
-    hashed: whether the first one's :func:`leaf` is wanted afterwards.
+    begin. besides: where a range begins that is added to the first one. blank: whether the ranges are zero before,
+    whatever lies there. hashed: whether the first one's :func:`leaf` is wanted afterwards.
     """
 
     firsts: tuple[int, ...]
@@ -199,10 +199,12 @@ def main() -> None:
             firsts = [first for (first,) in _FIRST.iter_unpack(asked.read(ranges * _FIRST.size))]
             keys = _STREAM.iter_unpack(asked.read(streams * _STREAM.size))
             parts = [words[first : first + count] for first in firsts]
-            if blank:
-                for part in parts:
-                    part[:] = 0
-            add_streams(parts, [Stream(key, _place(plus), _place(minus)) for key, plus, minus in keys], start=start)
+            add_streams(
+                parts,
+                [Stream(key, _place(plus), _place(minus)) for key, plus, minus in keys],
+                start=start,
+                blank=blank,
+            )
             if besides != _NONE:
                 parts[0] += words[besides : besides + count]
             os.write(1, leaf(parts[0].data.cast("B")) if hashed else bytes(_ANSWER))

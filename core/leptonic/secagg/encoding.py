@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from leptonic.errors import DecodeError
-from leptonic.secagg.recent import remembered
+from leptonic.secagg.recent import recalled, remembered
 from leptonic.secagg.templates import quick
 
 __all__ = ["Digest", "Id", "Key", "Message", "Name", "Signature", "Size", "decoded", "encoded"]
@@ -168,6 +168,9 @@ def _string(size: Size, what: str) -> tuple[_Put, _Get]:
 
 def _list(kind: type, what: str) -> tuple[_Put, _Get]:
     write, read = _codec(kind)
+    public = all(field.repr for field in fields(kind))  # what is not to be printed is a secret
+    if public:
+        read = recalled(read)
 
     def check(elements: Sequence[Any]) -> None:
         ids = [element.client for element in elements]
@@ -191,8 +194,7 @@ def _list(kind: type, what: str) -> tuple[_Put, _Get]:
         check(elements)
         return tuple(elements), at
 
-    # What is not to be printed is a secret.
-    return remembered(put, get) if all(field.repr for field in fields(kind)) else (put, get)
+    return remembered(put, get) if public else (put, get)
 
 
 def _cut_short(what: str, announced: int, left: int) -> DecodeError:

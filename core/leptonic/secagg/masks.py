@@ -64,11 +64,16 @@ def add_to_words(words: NDArray[np.uint32], masks: Iterable[Mask], *, start: int
     add_streams([words], [_stream(mask, 0) for mask in masks], start=start)
 
 
-def add_streams(parts: Sequence[NDArray[np.uint32]], streams: Iterable[Stream], *, start: int = 0) -> None:
-    """The same for several vectors: the same part of each. streams: name them by their places among the parts."""
+def add_streams(
+    parts: Sequence[NDArray[np.uint32]], streams: Iterable[Stream], *, start: int = 0, blank: bool = False
+) -> None:
+    """The same for several vectors: the same part of each. streams: name them by their places among the parts.
+
+    blank: whether the parts are zero before, whatever lies there.
+    """
     if start % BLOCK_WORDS:
         raise ValueError(f"a part of a mask begins at a block of {BLOCK_WORDS} words, not at word {start}")
-    _add(parts, streams, segment=_WORDS, block=start // BLOCK_WORDS)
+    _add(parts, streams, segment=_WORDS, block=start // BLOCK_WORDS, blank=blank)
 
 
 def add_to_sums(sums: NDArray[np.uint64], masks: Iterable[Mask]) -> None:
@@ -87,23 +92,38 @@ def _add(
     *,
     segment: int,
     block: int,
+    blank: bool = False,
 ) -> None:
-    ciphers = [(_keystream(each.key, segment, block), each.plus, each.minus) for each in streams]
+    untouched = set(range(len(vectors))) if blank else set[int]()
+    steps = [(_keystream(each.key, segment, block), _changes(each, untouched)) for each in streams]
+    for place in untouched:
+        vectors[place][:] = 0
     first = vectors[0]
     piece = bytearray(min(PIECE, first.nbytes))
-    stream = np.frombuffer(piece, dtype=first.dtype.newbyteorder("<"))
-    step = len(stream)
+    whole = np.frombuffer(piece, dtype=first.dtype.newbyteorder("<"))
+    step = len(whole)
     for start in range(0, len(first), step or 1):
         parts = [vector[start : start + step] for vector in vectors]
-        length = len(parts[0])
+        stream = whole[: len(parts[0])]
         zeros, into = memoryview(_ZEROS)[: parts[0].nbytes], memoryview(piece)[: parts[0].nbytes]
-        for cipher, plus, minus in ciphers:
+        for cipher, changes in steps:
             # While it is in the cache it is added to both.
             cipher.update_into(zeros, into)
-            if plus is not None:
-                np.add(parts[plus], stream[:length], out=parts[plus])
-            if minus is not None:
-                np.subtract(parts[minus], stream[:length], out=parts[minus])
+            for begin, change, place in changes:
+                if begin is None:
+                    change(parts[place], stream, out=parts[place])
+                else:
+                    begin(stream, out=parts[place])
+
+
+def _changes(stream: Stream, untouched: set[int]) -> list[tuple[np.ufunc | None, np.ufunc, int]]:
+    """What is done with a stream: how a vector that was untouched begins with it, any other changes, and which one."""
+    changes: list[tuple[np.ufunc | None, np.ufunc, int]] = []
+    for place, begin, change in ((stream.plus, np.positive, np.add), (stream.minus, np.negative, np.subtract)):
+        if place is not None:
+            changes.append((begin if place in untouched else None, change, place))
+            untouched.discard(place)
+    return changes
 
 
 def _keystream(key: bytes, segment: int, block: int) -> CipherContext:

@@ -4,8 +4,9 @@ X25519 (RFC 7748) for the secret, ChaCha20-Poly1305 (RFC 8439) for the box. A bo
 of one pair in one session and seals exactly one box, so that its nonce may be zero.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -16,7 +17,18 @@ from leptonic.secagg.binding import derived_key
 from leptonic.secagg.encoding import Digest, Id, encoded
 from leptonic.secagg.shamir import SHARE_BYTES
 
-__all__ = ["BOX_BYTES", "Box", "agreed", "check_public", "opened", "public_of", "sealed", "secret_key"]
+__all__ = [
+    "BOX_BYTES",
+    "Agreement",
+    "Box",
+    "agreed",
+    "agreed_with",
+    "check_public",
+    "opened",
+    "public_of",
+    "sealed",
+    "secret_key",
+]
 
 BOX_BYTES = 2 * SHARE_BYTES + 16
 _NONCE = bytes(12)
@@ -65,6 +77,24 @@ def agreed(secret: X25519PrivateKey, public: bytes, who: bytes) -> bytes:
         raise InconsistentCohort(
             f"the key of {who.decode(errors='replace')} gives everybody the same secret: it is of small order"
         ) from None
+
+
+class Agreement(Protocol):
+    """Agrees with others. A simulation, which plays both sides, may do so once for both."""
+
+    def __call__(self, secret: bytearray, public: bytes, others: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """What the owner of a secret key has with each of the others.
+
+        secret, public: its own keys. others: public keys by client. Raises InconsistentCohort as :func:`agreed`.
+        """
+        ...
+
+
+def agreed_with(secret: bytearray, public: bytes, others: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """The plain :class:`Agreement`."""
+    del public
+    key = secret_key(secret)
+    return {who: agreed(key, theirs, who) for who, theirs in others.items()}
 
 
 def sealed(secret: bytes, box: Box, shares: tuple[bytes, bytes]) -> bytes:

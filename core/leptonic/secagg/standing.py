@@ -10,6 +10,8 @@ from leptonic.secagg.encoding import Message
 from leptonic.secagg.journal import Journal
 from leptonic.secagg.messages import Open, SessionSettings
 from leptonic.secagg.roster import Roster
+from leptonic.secagg.sealing import Agreement, agreed_with
+from leptonic.secagg.transcript import RecordCheck, check_record
 
 __all__ = ["Policy", "Standing"]
 
@@ -64,7 +66,10 @@ class Policy:
 
 @dataclass(frozen=True)
 class Standing:
-    """One client's standing in a federation. key: its Ed25519 key."""
+    """One client's standing in a federation.
+
+    key: its Ed25519 key. verify, agree, check_record: who does so for it; a simulation does once for all.
+    """
 
     client: bytes
     key: Signer = field(repr=False)
@@ -72,6 +77,8 @@ class Standing:
     journal: Journal
     policy: Policy = Policy()
     verify: Verifier = verified
+    agree: Agreement = agreed_with
+    check_record: RecordCheck = check_record
 
     def check_signature(self, client: bytes, signature: bytes, message: Message) -> None:
         """Raise BadSignature unless this client of the roster has signed the message."""

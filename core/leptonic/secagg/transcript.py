@@ -4,13 +4,30 @@ Whoever has the roster can check it: a client, a data owner, an auditor. It does
 sum of the inputs: see docs/secagg.md.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
+
 from leptonic.errors import BelowThreshold, InconsistentCohort
 from leptonic.secagg.binding import Verifier, bound, hashed, verified
+from leptonic.secagg.encoding import decoded
 from leptonic.secagg.graph import Graph, graph_of
 from leptonic.secagg.messages import Record, SignedRecord, SurvivorSet, View
 from leptonic.secagg.roster import Roster
 
-__all__ = ["check_record"]
+__all__ = ["RecordCheck", "check_record", "record_of"]
+
+RECENT = 2
+"""Records that are remembered."""
+
+RecordCheck = Callable[[SignedRecord, Roster, bytes, Verifier], Graph]
+"""A :func:`check_record`."""
+
+
+@lru_cache(RECENT)
+def record_of(content: bytes) -> tuple[SignedRecord, bytes]:
+    """A record and its hash: read once in a process, for all are shown the same. Raises DecodeError."""
+    shown = decoded(SignedRecord, content)
+    return shown, hashed(shown.record)
 
 
 def check_record(shown: SignedRecord, roster: Roster, previous: bytes, verify: Verifier = verified) -> Graph:

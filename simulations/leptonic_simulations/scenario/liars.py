@@ -35,14 +35,16 @@ def liars_of(experiment: Experiment) -> frozenset[int]:
 class Liar(Participant):
     """Trains as everyone does, keeps its state, and sends something else, encoded as everyone's."""
 
-    def contribute(self, request: Request, work: LocalWork, update: LocalUpdate) -> Answer:
+    def contribute(
+        self, request: Request, work: LocalWork, update: LocalUpdate, room: memoryview | None = None
+    ) -> Answer:
         """Encode what it says instead of the outcome of its work."""
         experiment = self.trainer.experiment
         attack = attack_of(experiment)
         if attack is not None:
             draw = self._draw(experiment.seed, request)
             update = replace(update, vectors=lie(attack, update.vectors, draw))
-        return super().contribute(request, work, update)
+        return super().contribute(request, work, update, room)
 
     def _draw(self, seed: int, request: Request) -> np.random.Generator:
         return randomness.generator(seed, "scenario", "lie", self.index, request.round)

@@ -125,6 +125,18 @@ def test_encoding_a_sum_is_summing_what_is_encoded(
     assert pipe.encode_sum(made).to_bytes() == summed(pipe, [pipe.encode(each) for each in made]).to_bytes()
 
 
+@given(updates=UPDATES)
+@pytest.mark.parametrize("kind", ["fedavg", "scaffold"])
+def test_what_is_encoded_into_given_memory_is_what_travels(kind: str, updates: list[tuple[Vector, int]]) -> None:
+    pipe = pipeline(kind=kind, sums=algorithm(kind).sums)
+    for vector, weight in updates:
+        vectors = {segment.name: vector * index for index, segment in enumerate(pipe.algorithm.segments, start=1)}
+        made = LocalUpdate(vectors, weight=2.0 * weight, sums=dict.fromkeys(pipe.sum_names, 0.5))
+        room = memoryview(bytearray(b"x" * pipe.encoded_length))
+        pipe.encode_into(room, made)
+        assert room == pipe.encode(made).to_bytes()
+
+
 SHARES = st.lists(st.floats(0.0, 1.0), min_size=9, max_size=9)
 
 

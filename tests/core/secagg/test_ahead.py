@@ -15,7 +15,7 @@ from leptonic.errors import RunError
 from leptonic.secagg import ahead, expansion
 from leptonic.secagg.crew import Crew, Job
 from leptonic.secagg.expansion import Here, Workers
-from leptonic.secagg.masks import Mask, add_streams, add_to_words, together
+from leptonic.secagg.masks import Mask, Stream, add_streams, add_to_words, together
 
 WORDS = 3000
 ROOM = 4 * 2**20
@@ -84,6 +84,46 @@ def test_masks_of_several_vectors_are_the_masks_of_each(many: list[list[Mask]], 
             sum(mask == Mask(key, negative=sign) for masks in many for mask in masks) for sign in (False, True)
         )
         assert sum(stream.key == key for stream in streams) == max(added, taken)
+
+
+@given(many=GROUPS, count=st.sampled_from([0, 1, 16, 100]))
+def test_blank_parts_are_zero_whatever_lies_there(many: list[list[Mask]], count: int) -> None:
+    """Whichever stream comes first to a part, and where none comes."""
+    expected, found = np.zeros((len(many), count), np.uint32), np.full((len(many), count), 7, np.uint32)
+    add_streams(list(expected), together(many), start=32)
+    add_streams(list(found), together(many), start=32, blank=True)
+    assert (found == expected).all()
+
+
+@given(many=GROUPS)
+def test_streams_lie_near_those_that_share_a_sum_and_none_is_lost(many: list[list[Mask]]) -> None:
+    streams = together(many)
+    nearby = ahead._nearby(streams, len(many))
+    assert sorted(nearby, key=repr_of) == sorted(streams, key=repr_of)
+
+
+def repr_of(stream: Stream) -> tuple[bytes, str]:
+    return stream.key, repr(stream)
+
+
+def test_neighbours_on_a_ring_come_together() -> None:
+    """Between two streams of a sum lie few others, wherever the sums lie: many sums are touched in between else."""
+    places = np.random.default_rng(1).permutation(48).tolist()
+    streams = [
+        Stream(bytes([at, step]), places[at], places[(at + step) % 48]) for at in range(48) for step in range(1, 7)
+    ]
+    spans = [spans_of(each) for each in (ahead._nearby(streams, 48), sorted(streams, key=lambda each: each.minus or 0))]
+    assert spans[0] < spans[1] / 2
+
+
+def spans_of(streams: list[Stream]) -> float:
+    """Different sums between two streams of the same one, on average."""
+    ends = [(each.plus, each.minus) for each in streams]
+    gaps = []
+    for place in range(48):
+        own = [index for index, each in enumerate(ends) if place in each]
+        gaps += [len({end for each in ends[first:second] for end in each}) for first, second in pairwise(own)]
+    return float(np.mean(gaps))
 
 
 def test_a_streams_key_is_not_shown() -> None:

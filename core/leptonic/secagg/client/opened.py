@@ -23,7 +23,7 @@ from leptonic.secagg.messages import (
     SignedCommitment,
 )
 from leptonic.secagg.once import Once
-from leptonic.secagg.sealing import Box, agreed, check_public, public_of, sealed, secret_key
+from leptonic.secagg.sealing import Box, check_public, public_of, sealed
 from leptonic.secagg.shamir import split
 from leptonic.secagg.standing import Standing
 
@@ -78,9 +78,9 @@ class Opened:
         advertised = self._advertised(introduction, graph)
         neighbours = graph.neighbours(self.standing.client)
         # Agreed before anything is noted: a key of small order ends the session here.
-        channel, masks = secret_key(self._channel), secret_key(self._masks)
-        channels = {other: bytearray(agreed(channel, advertised[other].channel, other)) for other in neighbours}
-        pairs = {other: bytearray(agreed(masks, advertised[other].masks, other)) for other in neighbours}
+        own, agree = self.own.advertisement, self.standing.agree
+        channels = agree(self._channel, own.channel, {other: advertised[other].channel for other in neighbours})
+        pairs = agree(self._masks, own.masks, {other: advertised[other].masks for other in neighbours})
         self.standing.journal.enter(
             graph.session, graph.bounds.abort_quorum, run=self.opening.run, number=self.opening.round
         )
@@ -101,8 +101,8 @@ class Opened:
             graph=graph,
             own=SignedCommitment(commitment, signed(self.standing.key, commitment)),
             boxes=boxes,
-            _channels=channels,
-            _pairs=pairs,
+            _channels={other: bytearray(secret) for other, secret in channels.items()},
+            _pairs={other: bytearray(secret) for other, secret in pairs.items()},
             _seed=seed,
         )
 
@@ -141,7 +141,7 @@ class Opened:
         return {client: each.advertisement for client, each in brought.items()}
 
     def _boxes(
-        self, graph: Graph, neighbours: tuple[bytes, ...], channels: Mapping[bytes, bytearray], seed: bytearray
+        self, graph: Graph, neighbours: tuple[bytes, ...], channels: Mapping[bytes, bytes], seed: bytearray
     ) -> tuple[SealedBox, ...]:
         """A share of both secrets for each neighbour, sealed."""
         places = [graph.place(other) for other in neighbours]
@@ -150,5 +150,5 @@ class Opened:
         boxes = []
         for other, place, shares in zip(neighbours, places, both, strict=True):
             box = Box(graph.session, self.standing.client, other, place)
-            boxes.append(SealedBox(other, sealed(bytes(channels[other]), box, shares)))
+            boxes.append(SealedBox(other, sealed(channels[other], box, shares)))
         return tuple(boxes)
