@@ -5,38 +5,33 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Layered", "pooled"]
+__all__ = ["Layered"]
 
 
 class Layered(nn.Module):
-    """Convolutions, each followed by :func:`pooled`; then linear layers with ReLU between them.
+    """Convolutions, each with a 2x2 max-pool and ReLU, if there are any; then linear layers with ReLU between them.
 
-    A model states both as properties, in the order of its parameters, and leaves ``forward`` as it is.
+    A model states its layers in the order of its parameters, and leaves ``forward`` as it is.
     """
 
     @property
     def convolutions(self) -> Sequence[nn.Conv2d]:
-        """The trunk, which may be empty."""
+        """The trunk; none by default."""
         return ()
 
     @property
     def linears(self) -> Sequence[nn.Linear]:
-        """The head: at least one layer."""
+        """The head, one layer at least."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes) of examples (n, *shape)."""
         for convolution in self.convolutions:
-            x = pooled(convolution(x))
+            # ReLU after the pool: the same function of a quarter of the values.
+            x = F.relu(F.max_pool2d(convolution(x), 2))
         x = x.flatten(1)
         *hidden, output = self.linears
         for layer in hidden:
             x = F.relu(layer(x))
         logits: Tensor = output(x)
         return logits
-
-
-def pooled(x: Tensor) -> Tensor:
-    """The largest of each 2x2 window of (n, C, H, W), or 0."""
-    # ReLU after the pool: the same function of a quarter of the values.
-    return F.relu(F.max_pool2d(x, 2))
