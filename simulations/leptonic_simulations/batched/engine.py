@@ -93,17 +93,13 @@ class BatchedEngine:
             yield from (self._alone(*each, share) for each in done)
 
     def _trained(self, works: list[LocalWork]) -> list[Outcome]:
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._worth(len(works)))
+        before, values = torch.get_num_threads(), len(works) * self._clients.trainer.layout.size
+        worth = 1 if values < PAIRED_VALUES else 2 if values < SHARED_VALUES else self._threads
+        torch.set_num_threads(min(worth, self._threads))
         try:
             return self._group.train(works)
         finally:
             torch.set_num_threads(before)
-
-    def _worth(self, clients: int) -> int:
-        """Threads that so many clients' work is shared by."""
-        values = clients * self._clients.trainer.layout.size
-        return min(self._threads, 1 if values < PAIRED_VALUES else 2 if values < SHARED_VALUES else self._threads)
 
     def _summed(self, done: Sequence[Done], seconds: float) -> list[tuple[Reply, bytes]] | None:
         """Replies of which the last carries the sum of all; None if one of them must be told alone what is wrong."""
@@ -119,7 +115,9 @@ class BatchedEngine:
         return list(with_sum(replies, total))
 
     def _encoded(self, updates: Sequence[LocalUpdate]) -> bytes:
-        pipeline, parts = self._clients.trainer.pipeline, dealt(len(updates), self._worth(len(updates)))
+        """The sum of these updates, made in parts where there is enough for several threads."""
+        pipeline, values = self._clients.trainer.pipeline, len(updates) * self._clients.trainer.layout.size
+        parts = dealt(len(updates), max(1, min(self._threads, values // SHARED_VALUES)))
         total, *others = side_by_side(lambda part: pipeline.encode_sum([updates[at] for at in part]), parts)
         for other in others:
             total.add(other)
