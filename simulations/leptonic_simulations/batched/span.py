@@ -11,7 +11,8 @@ W_t is one product with W0, which all clients share, and products with as many v
     A_t W_t^T = alpha_t A_t W0^T + beta_t A_t offset^T + sum_s gamma_ts (A_t A_s^T) G_s.
 
 For a few small steps, as in most simulations of many clients, this reads and writes the weights once instead of
-five times per step. The last sum may also be formed step by step (:mod:`leptonic_simulations.batched.past`).
+five times per step. The last sum may also be formed step by step (:mod:`leptonic_simulations.batched.past`). Below the
+first layer there may be convolutions, of which each client has its own (:mod:`leptonic_simulations.batched.trunk`).
 """
 
 from collections.abc import Sequence

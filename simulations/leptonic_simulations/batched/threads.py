@@ -28,7 +28,7 @@ def side_by_side(make: Callable[[Part], Made], parts: Sequence[Part]) -> list[Ma
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        # Each thread has a number of its own, which it takes from nobody before its first loop.
+        # Each thread has a number of its own, which libraries below torch may ask for before torch has set it.
         with ThreadPoolExecutor(len(parts), initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(make, parts))
     finally:
