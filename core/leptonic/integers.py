@@ -7,6 +7,7 @@ Metric sums travel beside the update as 64-bit words of 2^-20 (:func:`to_fixed`)
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -84,41 +85,36 @@ class Lattice:
         clamped = 0
         for start in range(0, len(values), CHUNK):
             chunk = values[start : start + CHUNK]
-            lowest, highest = _extremes(chunk)
-            if not (math.isfinite(lowest) and math.isfinite(highest)):
-                raise _not_finite(values)
             reals = buffer[: len(chunk)]
             reals[:] = chunk
-            if lowest < -self.range or highest > self.range:
+            if self._reaches_out(chunk, values):
                 clamped += self._clamp(reals)
             reals *= scale
             np.rint(reals, out=reals)
             words[start : start + CHUNK] = reals
         return out, clamped
 
-    def quantise_sum(self, values: NDArray[np.float32], factors: NDArray[np.float64]) -> tuple[NDArray[np.uint32], int]:
+    def quantise_sum(
+        self, values: Sequence[NDArray[np.float32]], factors: NDArray[np.float64]
+    ) -> tuple[NDArray[np.uint32], int]:
         """The sum of several clients' words, and how many entries were clamped in all.
 
         The same as :meth:`quantise` of each, added; for many short updates several times as fast.
-        values: (k, d) float32, k at most :attr:`clients`. factors: (k,) float64 in [0, 1].
+        values: k of (d,) float32, k at least 1 and at most :attr:`clients`. factors: (k,) float64 in [0, 1].
         Raises RunError as :meth:`quantise`.
         """
         for factor in factors.tolist():
             _check_factor(factor)
-        lowest, highest = _extremes(values)
-        if not (math.isfinite(lowest) and math.isfinite(highest)):
-            raise _not_finite(values.ravel())
-        scales = (factors * self.scale).tolist()
-        clamps, clamped = lowest < -self.range or highest > self.range, 0
-        words = np.empty(values.shape[1], dtype=np.int32)
+        scales, clamped = (factors * self.scale).tolist(), 0
+        words = np.empty(len(values[0]), dtype=np.int32)
         total, buffer = np.empty((2, min(CHUNK, len(words))), dtype=np.float64)
         for start in range(0, len(words), CHUNK):
-            rows = values[:, start : start + CHUNK]
-            sums, reals = total[: rows.shape[1]], buffer[: rows.shape[1]]
+            sums, reals = (both[: len(words) - start] for both in (total, buffer))
             sums[:] = 0.0
-            for row, scale in zip(rows, scales, strict=True):
-                reals[:] = row
-                if clamps:
+            for row, scale in zip(values, scales, strict=True):
+                chunk = row[start : start + CHUNK]
+                reals[:] = chunk
+                if self._reaches_out(chunk, row):
                     clamped += self._clamp(reals)
                 reals *= scale
                 # Integers below 2^53, whose sum is exact whatever its order.
@@ -144,6 +140,13 @@ class Lattice:
             reals /= divisor
             values[start : start + CHUNK] = reals
         return values
+
+    def _reaches_out(self, chunk: NDArray[np.float32], values: NDArray[np.float32]) -> bool:
+        """Whether an entry of an update's chunk lies outside of the range. Raises RunError on a NaN or an infinity."""
+        lowest, highest = _extremes(chunk)
+        if not (math.isfinite(lowest) and math.isfinite(highest)):
+            raise _not_finite(values)
+        return lowest < -self.range or highest > self.range
 
     def _clamp(self, reals: NDArray[np.float64]) -> int:
         # In float64: the range may have no float32, and the next one above it would leave the bound.

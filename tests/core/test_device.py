@@ -27,6 +27,13 @@ def test_a_placed_model_is_the_same_model() -> None:
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
 
 
+def test_a_convolution_of_grey_images_makes_maps_with_channels_last() -> None:
+    model = placed(Cnn(DataSpec(shape=(1, 28, 28), classes=10), channels=(4, 8), hidden=16), torch.device("cpu"))
+    assert isinstance(model, Cnn)
+    maps = model.convolution1(torch.rand(6, 1, 28, 28))
+    assert maps.stride() == (4 * 28 * 28, 1, 28 * 4, 4)
+
+
 def test_a_vector_is_laid_into_a_placed_model_as_it_was() -> None:
     model = placed(Cnn(DataSpec(shape=(1, 8, 8), classes=3), channels=(2, 3), hidden=4), torch.device("cpu"))
     vector = np.arange(parameters.layout_of(model).size, dtype=np.float32)

@@ -5,16 +5,16 @@ Source: McMahan et al. 2017, arXiv 1602.05629, section 3 (1,663,370 parameters o
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from leptonic.data.examples import DataSpec
 from leptonic.models.image_size import image_size
+from leptonic.models.layered import Layered
 
 __all__ = ["Cnn"]
 
 
-class Cnn(nn.Module):
+class Cnn(Layered):
     """Two padded 5x5 convolutions with 2x2 max-pools, one hidden layer, classes.
 
     channels: of the first and of the second convolution.
@@ -29,10 +29,12 @@ class Cnn(nn.Module):
         self.hidden = nn.Linear(second * (height // 4) * (width // 4), hidden)
         self.output = nn.Linear(hidden, spec.classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, classes) of images (n, C, H, W)."""
-        x = F.relu(F.max_pool2d(self.convolution1(x), 2))
-        x = F.relu(F.max_pool2d(self.convolution2(x), 2))
-        x = F.relu(self.hidden(x.flatten(1)))
-        logits: Tensor = self.output(x)
-        return logits
+    @property
+    def convolutions(self) -> Sequence[nn.Conv2d]:
+        """See :class:`Layered`."""
+        return self.convolution1, self.convolution2
+
+    @property
+    def linears(self) -> Sequence[nn.Linear]:
+        """See :class:`Layered`."""
+        return self.hidden, self.output

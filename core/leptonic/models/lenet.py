@@ -3,16 +3,18 @@
 Source: Li et al. 2022, Federated learning on non-IID data silos, arXiv 2102.02079 (``SimpleCNN``).
 """
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from collections.abc import Sequence
+
+from torch import nn
 
 from leptonic.data.examples import DataSpec
 from leptonic.models.image_size import image_size
+from leptonic.models.layered import Layered
 
 __all__ = ["LeNet"]
 
 
-class LeNet(nn.Module):
+class LeNet(Layered):
     """5x5 convolutions of 6 and 16 channels with 2x2 max-pools, then 120, 84 and classes.
 
     44,426 parameters for 28x28 grey images and ten classes.
@@ -28,15 +30,15 @@ class LeNet(nn.Module):
         self.hidden2 = nn.Linear(120, 84)
         self.output = nn.Linear(84, spec.classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, classes) of images (n, C, H, W)."""
-        # ReLU after the pool: the same function of a quarter of the values.
-        x = F.relu(F.max_pool2d(self.convolution1(x), 2))
-        x = F.relu(F.max_pool2d(self.convolution2(x), 2))
-        x = F.relu(self.hidden1(x.flatten(1)))
-        x = F.relu(self.hidden2(x))
-        logits: Tensor = self.output(x)
-        return logits
+    @property
+    def convolutions(self) -> Sequence[nn.Conv2d]:
+        """See :class:`Layered`."""
+        return self.convolution1, self.convolution2
+
+    @property
+    def linears(self) -> Sequence[nn.Linear]:
+        """See :class:`Layered`."""
+        return self.hidden1, self.hidden2, self.output
 
 
 def _side(pixels: int) -> int:

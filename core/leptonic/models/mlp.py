@@ -3,16 +3,17 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from leptonic.data.examples import DataSpec
+from leptonic.models.layered import Layered
 
 __all__ = ["Mlp"]
 
 
-class Mlp(nn.Module):
+class Mlp(Layered):
     """(n, *shape) -> (n, classes) logits, through hidden layers of the given widths."""
 
     def __init__(self, spec: DataSpec, *, hidden: Sequence[int]) -> None:
@@ -21,10 +22,7 @@ class Mlp(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], spec.classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, classes) of examples (n, *shape)."""
-        x = x.flatten(1)
-        for layer in self.hidden:
-            x = F.relu(layer(x))
-        logits: Tensor = self.output(x)
-        return logits
+    @property
+    def linears(self) -> Sequence[nn.Linear]:
+        """See :class:`Layered`."""
+        return *cast("Sequence[nn.Linear]", self.hidden), self.output

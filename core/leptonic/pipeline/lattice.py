@@ -66,8 +66,8 @@ class LatticePipeline(Pipeline):
         factors = np.ones(len(updates)) if self.weight_cap is None else np.array(weights) / self.weight_cap
         total, clamped = self.zero(), 0
         for index, segment in enumerate(self.algorithm.segments):
-            stacked = np.stack([update.vectors[segment.name] for update in updates])
-            words, outside = self.lattice.quantise_sum(stacked, factors if segment.weighted else np.ones(len(updates)))
+            vectors = [update.vectors[segment.name] for update in updates]
+            words, outside = self.lattice.quantise_sum(vectors, factors if segment.weighted else np.ones(len(updates)))
             total.words[index * self.size : (index + 1) * self.size] = words
             clamped += outside
         scalars = [self._scalars(update, weight) for update, weight in zip(updates, weights, strict=True)]

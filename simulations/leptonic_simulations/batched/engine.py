@@ -9,6 +9,7 @@ with the sequential engine's to rounding.
 import time
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 
 from leptonic.errors import LeptonicError
@@ -18,13 +19,14 @@ from leptonic.wire import Reply, Request
 from leptonic_client.participant import failure, success
 from leptonic_client.training import LocalWork
 from leptonic_simulations.batched.group import GroupTrainer, Outcome
+from leptonic_simulations.batched.threads import dealt, side_by_side
 from leptonic_simulations.clients import SimulatedClients
 from leptonic_simulations.sums import with_sum
 
 __all__ = ["BatchedEngine"]
 
 GROUP_VALUES = 8 * 2**20
-"""Parameters of a group of clients: what its steps read and write should stay near the processor."""
+"""Parameters of clients that are trained in lockstep: what a step reads and writes should stay near the processor."""
 GRADIENT_VALUES = 64 * 2**20
 """Values of a group's gradients of single examples, under privacy: 256 MB."""
 MOST_CLIENTS = 64
@@ -48,7 +50,7 @@ class BatchedEngine:
         self._clients, self._threads, self._sums = clients, threads, sums
         self._group = GroupTrainer(clients.trainer, clients.data.features, clients.data.labels)
         size, experiment = clients.trainer.layout.size, clients.experiment
-        fit = GROUP_VALUES // size
+        fit = GROUP_VALUES // size * (threads if self._group.in_parts else 1)
         if isinstance(experiment.privacy, ExamplePrivacy):
             fit = min(fit, GRADIENT_VALUES // (size * experiment.training.batch_size))
         self._most = max(1, min(MOST_CLIENTS, fit))
@@ -59,8 +61,9 @@ class BatchedEngine:
             for request in requests:
                 yield self._clients.respond(request, content)
             return
-        for start in range(0, len(requests), self._most):
-            yield from self._train(requests[start : start + self._most], content)
+        groups = -(-len(requests) // self._most)
+        for group in np.array_split(np.arange(len(requests)), groups):
+            yield from self._train([requests[at] for at in group], content)
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -101,7 +104,7 @@ class BatchedEngine:
     def _summed(self, done: Sequence[Done], seconds: float) -> list[tuple[Reply, bytes]] | None:
         """Replies of which the last carries the sum of all; None if one of them must be told alone what is wrong."""
         try:
-            total = self._clients.trainer.pipeline.encode_sum([update for _, _, update in done]).to_bytes()
+            total = self._encoded([update for _, _, update in done])
             answers = [
                 self._clients.client(request.client).settle(request, work, update, total)
                 for request, work, update in done
@@ -110,6 +113,15 @@ class BatchedEngine:
             return None
         replies = [success(each[0], answer, seconds=seconds) for each, answer in zip(done, answers, strict=True)]
         return list(with_sum(replies, total))
+
+    def _encoded(self, updates: Sequence[LocalUpdate]) -> bytes:
+        """The sum of these updates, made in parts where there is enough for several threads."""
+        pipeline, values = self._clients.trainer.pipeline, len(updates) * self._clients.trainer.layout.size
+        parts = dealt(len(updates), max(1, min(self._threads, values // SHARED_VALUES)))
+        total, *others = side_by_side(lambda part: pipeline.encode_sum([updates[at] for at in part]), parts)
+        for other in others:
+            total.add(other)
+        return total.to_bytes()
 
     def _alone(self, request: Request, work: LocalWork, update: LocalUpdate, seconds: float) -> tuple[Reply, bytes]:
         try:

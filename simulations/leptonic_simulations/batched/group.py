@@ -10,21 +10,23 @@ from torch import Tensor
 from leptonic.algorithms import Correction
 from leptonic.errors import DataError, LeptonicError, PrivacyError, RunError
 from leptonic.experiment import ExamplePrivacy, Training
+from leptonic.models.layered import Layered
 from leptonic.tasks import DerivedTask
-from leptonic.update import LocalUpdate
+from leptonic.update import LocalUpdate, Vector
 from leptonic_client.data import gathered, steps_of
 from leptonic_client.training import LocalTrainer, LocalWork
-from leptonic_simulations.batched.course import course
+from leptonic_simulations.batched.course import Descent, course
 from leptonic_simulations.batched.schedule import Schedule, schedule
-from leptonic_simulations.batched.span import LARGEST_SPAN, SpanTrainer, fully_connected
+from leptonic_simulations.batched.span import SpanTrainer, pays, spannable
 from leptonic_simulations.batched.stack import Forward, Pieces, Stack, StackCorrector
 from leptonic_simulations.batched.steps import plain_steps
+from leptonic_simulations.batched.threads import dealt, side_by_side
 
 __all__ = ["GroupTrainer", "Outcome"]
 
 Outcome = LocalUpdate | LeptonicError
-Trained = tuple[NDArray[np.float32], NDArray[np.float64]]
-"""Deltas (k, d) and metric sums (metrics, k)."""
+Trained = tuple[Sequence[Vector], NDArray[np.float64]]
+"""Deltas, k of (d,), and metric sums (metrics, k)."""
 
 
 class GroupTrainer:
@@ -34,9 +36,11 @@ class GroupTrainer:
         self._trainer = trainer
         self._features, self._labels = features.to(trainer.device), labels.to(trainer.device)
         self._forward, self._pieces = Forward(trainer.model), Pieces.of(trainer.model)
-        self._layers = fully_connected(trainer.model, trainer.experiment.training)
+        self._layered = spannable(trainer.model, trainer.experiment.training)
         self._derived = trainer.task if isinstance(trainer.task, DerivedTask) else None
         self._checked = False
+        self.in_parts = bool(self._layered and self._layered.convolutions)
+        """Whether each thread trains clients of its own."""
 
     def train(self, works: Sequence[LocalWork]) -> list[Outcome]:
         """The update of each work, or the error that this client alone ends with."""
@@ -63,9 +67,12 @@ class GroupTrainer:
                 return [error] * len(works)
             return self._private(works, corrections)
         plan = schedule(trainer, works)
-        few = plan.rows.shape[0] * plan.rows.shape[2] <= LARGEST_SPAN
-        train = self._in_span if self._layers and few else self._stacked
-        deltas, sums = train(works, plan, corrections)
+        if self._layered is None or not pays(self._layered, plan.rows.shape[0] * plan.rows.shape[2]):
+            deltas, sums = self._stacked(works, plan, corrections)
+        elif self.in_parts:
+            deltas, sums = self._side_by_side(self._layered, works, plan, corrections)
+        else:
+            deltas, sums = self._in_span(self._layered, works, plan, corrections)
         visited = (plan.weights.numpy() > 0).sum(axis=(0, 2))
         names = trainer.task.metric_names
         outcomes: list[Outcome] = []
@@ -122,38 +129,52 @@ class GroupTrainer:
             correct=self._corrector(stack, corrections),
             learning_rate=self._trainer.rate(works[0]),
         )
-        return stack.deltas(), sums.numpy()
+        return list(stack.deltas()), sums.numpy()
 
-    def _in_span(self, works: Sequence[LocalWork], plan: Schedule, corrections: Sequence[Correction]) -> Trained:
+    def _side_by_side(
+        self, model: Layered, works: Sequence[LocalWork], plan: Schedule, corrections: Sequence[Correction]
+    ) -> Trained:
+        """A part of the clients for each thread."""
+        parts = dealt(len(works), torch.get_num_threads())
+        trained = side_by_side(
+            lambda part: self._in_span(
+                model, [works[at] for at in part], plan.of(part), [corrections[at] for at in part]
+            ),
+            parts,
+        )
+        order = np.argsort(np.concatenate(parts))
+        deltas = [delta for own, _ in trained for delta in own]
+        return [deltas[at] for at in order], np.concatenate([sums for _, sums in trained], axis=1)[:, order]
+
+    def _in_span(
+        self, model: Layered, works: Sequence[LocalWork], plan: Schedule, corrections: Sequence[Correction]
+    ) -> Trained:
         trainer, training = self._trainer, self._trainer.experiment.training
         rows, weights = plan.rows.to(trainer.device), plan.weights.to(trainer.device)
         offsets = stacked_offsets(corrections, trainer.device)
         start = torch.from_numpy(np.array(works[0].start)).to(trainer.device)
         steps, _, batch = rows.shape
-        run = course(
+        descent = Descent(
             rate=trainer.rate(works[0]),
             momentum=training.momentum,
             decay=training.weight_decay,
             proximal=corrections[0].proximal,
-            steps=steps,
-            batch=batch,
-            device=trainer.device,
         )
         with torch.no_grad():
             span = SpanTrainer(
                 start,
-                self._layers or [],
+                model,
                 gathered(self._features, rows.transpose(0, 1).flatten(1)),
                 gathered(self._labels, rows),
                 offsets,
-                course=run,
+                course=course(descent, steps=steps, batch=batch, device=trainer.device),
                 clip_norm=training.gradient_clip_norm,
                 task=trainer.task,
                 derived=self._derived,
             )
             span.train(list(plan.phases()), weights)
             deltas = span.deltas(plan.steps).cpu().numpy()
-            return deltas, span.sums(weights > 0).numpy()
+            return list(deltas), span.sums(weights > 0).numpy()
 
 
 def _steps(work: LocalWork, training: Training) -> int:

@@ -26,6 +26,11 @@ class Schedule:
     weights: Tensor
     steps: list[int]
 
+    def of(self, clients: Sequence[int]) -> "Schedule":
+        """That of these clients alone, ascending."""
+        steps = [self.steps[client] for client in clients]
+        return Schedule(self.rows[: steps[0], clients], self.weights[: steps[0], clients], steps)
+
     def phases(self) -> Iterator[tuple[range, int]]:
         """Steps that the same clients train in, and how many clients those are."""
         done, active = 0, len(self.steps)

@@ -11,101 +11,48 @@ W_t is one product with W0, which all clients share, and products with as many v
     A_t W_t^T = alpha_t A_t W0^T + beta_t A_t offset^T + sum_s gamma_ts (A_t A_s^T) G_s.
 
 For a few small steps, as in most simulations of many clients, this reads and writes the weights once instead of
-five times per step. The last sum may also be formed step by step (:mod:`leptonic_simulations.batched.past`).
+five times per step. The last sum may also be formed step by step (:mod:`leptonic_simulations.batched.past`). Below the
+first layer there may be convolutions, of which each client has its own (:mod:`leptonic_simulations.batched.trunk`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from leptonic.experiment import Training
-from leptonic.models.logistic import Logistic
-from leptonic.models.mlp import Mlp
+from leptonic.models.layered import Layered
 from leptonic.tasks import DerivedTask, Task
 from leptonic_simulations.batched.course import Course
+from leptonic_simulations.batched.layer import Layer, cut
 from leptonic_simulations.batched.past import Kept, Moved, Past, Summed
 from leptonic_simulations.batched.trajectory import measured
+from leptonic_simulations.batched.trunk import Trunk, values_of, worthy
 
-__all__ = ["LARGEST_SPAN", "SpanTrainer", "fully_connected"]
+__all__ = ["SpanTrainer", "pays", "spannable"]
 
-LARGEST_SPAN = 128
-"""Examples that a client visits in a round, up to which this pays."""
+LARGEST_SPAN, LARGEST_SPAN_OVER_TRUNK = 128, 1024
+"""Examples that a client visits in a round, up to which this pays, without and with convolutions."""
 
 
-def fully_connected(model: nn.Module, training: Training) -> list[nn.Linear] | None:
-    """The layers of a network of Linear layers with ReLU between them, if SGD in float32 trains all of it."""
+def spannable(model: nn.Module, training: Training) -> Layered | None:
+    """The model, if it is of plain layers and SGD in float32 trains all of it."""
     if training.optimizer != "sgd" or training.precision != "float32":
         return None
-    if type(model) not in (Logistic, Mlp) or not all(parameter.requires_grad for parameter in model.parameters()):
+    if not isinstance(model, Layered) or type(model).forward is not Layered.forward:
         return None
-    return [module for module in model.modules() if isinstance(module, nn.Linear)]
+    layers: list[nn.Conv2d | nn.Linear] = [*model.convolutions, *model.linears]
+    stated = [id(part) for layer in layers for part in (layer.weight, layer.bias)]
+    trained = [id(parameter) for parameter in model.parameters() if parameter.requires_grad]
+    plain = all(type(layer) in (nn.Conv2d, nn.Linear) for layer in layers)
+    return model if plain and stated == trained and worthy(model.convolutions) else None
 
 
-@dataclass
-class Layer:
-    """One layer of all clients, over the steps of a round.
-
-    weight (outputs, inputs), bias (outputs,): W0. offset: (k, outputs, inputs) and (k, outputs), or None.
-    past: what the steps so far have added. known: :meth:`products` of all examples, where they are the layer's inputs.
-    inputs, gradient: of the present step.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    offset: tuple[Tensor, Tensor] | None
-    past: Past
-    course: Course
-    known: list[Tensor] | None = None
-    inputs: Tensor = field(default_factory=Tensor)
-    gradient: Tensor = field(default_factory=Tensor)
-
-    def products(self, inputs: Tensor) -> list[Tensor]:
-        """What W0, and what the offset if there is one, make of inputs (k, n, inputs)."""
-        made: list[Tensor] = [F.linear(inputs, self.weight, self.bias)]
-        if self.offset is not None:
-            weight, bias = (part[: len(inputs)] for part in self.offset)
-            made.append(inputs @ weight.mT + bias[:, None])
-        return made
-
-    def forward(self, inputs: Tensor, step: int, at: slice) -> Tensor:
-        """What the present weights make of a step's inputs. at: its examples among all."""
-        self.inputs, now = inputs, self.course.table[step]
-        if self.known is None:
-            output, *offset = self.products(inputs)
-        else:
-            output, *offset = (part[: inputs.shape[0], at] for part in self.known)
-        if self.course.shrinks:
-            output = output * now[0]
-        if offset:
-            output = output + now[1] * offset[0]
-        return self.past.forward(output, inputs, step, at)
-
-    def backward(self, gradient: Tensor, step: int, at: slice) -> Tensor:
-        """The gradient (k, n, inputs) of the step's inputs."""
-        now = self.course.table[step]
-        below: Tensor = gradient @ self.weight
-        if self.course.shrinks:
-            below = below * now[0]
-        if self.offset is not None:
-            below = below + now[1] * (gradient @ self.offset[0][: len(gradient)])
-        return self.past.backward(below, gradient, step, at)
-
-    def end(self, steps: Sequence[int]) -> Moved:
-        """How far the layer has moved after each client's number of steps."""
-        moved = self.past.end(steps)
-        if not self.course.shrinks and self.offset is None:
-            return moved
-        ends = torch.from_numpy(self.course.table[list(steps)]).to(self.weight)
-        if self.course.shrinks:
-            moved.weight.add_((ends[:, 0, None, None] - 1.0) * self.weight)
-            moved.bias.add_((ends[:, 0, None] - 1.0) * self.bias)
-        if self.offset is not None:
-            moved.weight.add_(ends[:, 1, None, None] * self.offset[0])
-            moved.bias.add_(ends[:, 1, None] * self.offset[1])
-        return moved
+def pays(model: Layered, visits: int) -> bool:
+    """Whether this pays for clients that visit so many examples in a round."""
+    return visits <= (LARGEST_SPAN_OVER_TRUNK if model.convolutions else LARGEST_SPAN)
 
 
 class SpanTrainer:
@@ -114,7 +61,7 @@ class SpanTrainer:
     def __init__(
         self,
         start: Tensor,
-        shapes: Sequence[nn.Linear],
+        model: Layered,
         features: Tensor,
         labels: Tensor,
         offsets: Tensor | None,
@@ -125,59 +72,72 @@ class SpanTrainer:
         derived: DerivedTask | None,
     ) -> None:
         """start: (d,). features: (k, R, *shape), labels (steps, k, batch) of all R visits. offsets: (k, d)."""
-        self._features, self._labels = features.flatten(2), labels
+        self._features, self._labels = features, labels
         self._course, self._clip_norm = course, clip_norm
         self._task, self._derived = task, derived
         self._targets = labels if derived is None else derived.targets(labels)
-        self._layers: list[Layer] = []
-        at = 0
-        for module in shapes:
-            rows, columns = module.weight.shape
-            cut = (slice(at, at + rows * columns), slice(at + rows * columns, at + rows * columns + rows))
-            of = None if offsets is None else (offsets[:, cut[0]].unflatten(1, (rows, columns)), offsets[:, cut[1]])
-            weight, bias = start[cut[0]].view(rows, columns), start[cut[1]]
-            self._layers.append(Layer(weight, bias, of, self._past(rows, columns), course))
-            at = cut[1].stop
-        self._layers[0].known = self._layers[0].products(self._features)
-        self._logits = features.new_zeros(*labels.shape, self._layers[-1].bias.shape[0])
+        self._start, self._trunk, self._layers = start, None, list[Layer]()
+        at = values_of(model.convolutions)
+        if model.convolutions:
+            own = None if offsets is None else offsets[:, :at]
+            self._trunk = Trunk(start[:at], model.convolutions, features, own, descent=course.descent)
+        for module in model.linears:
+            (weight,), (bias,) = cut(start[None], at, module.weight.shape)
+            offset = None if offsets is None else cut(offsets, at, module.weight.shape)
+            self._layers.append(Layer(weight, bias, at, offset, self._past(*weight.shape), course))
+            at += weight.numel() + bias.numel()
+        if self._trunk is None:
+            self._layers[0].known = self._layers[0].products(features.flatten(2))
+        self._logits = features.new_zeros(*labels.shape, len(self._layers[-1].bias))
 
     def _past(self, outputs: int, columns: int) -> Past:
         """The cheaper form of the next layer's past."""
-        (clients, visits, _), zeros = self._features.shape, self._features.new_zeros
+        (clients, visits), zeros = self._features.shape[:2], self._features.new_zeros
         if self._course.constant is not None and self._clip_norm is None and 2 * outputs < visits:
             return Summed(Moved(zeros(clients, outputs, columns), zeros(clients, outputs)), self._course.constant)
-        first = not self._layers
-        inputs = self._features if first else zeros(clients, visits, columns)
-        return Kept(inputs, zeros(clients, visits, outputs), self._course.gammas, known=first)
+        known = self._trunk is None and not self._layers
+        inputs = self._features.flatten(2) if known else zeros(clients, visits, columns)
+        return Kept(inputs, zeros(clients, visits, outputs), self._course.gammas, known=known)
 
     def train(self, phases: Sequence[tuple[range, int]], weights: Tensor) -> None:
         """All steps. weights: (steps, k, batch), of each visit in its step's loss."""
-        batch, weights = self._course.batch, weights[..., None]
         for steps, clients in phases:
             for step in steps:
-                at = slice(step * batch, (step + 1) * batch)
-                output = self._features[:clients, at]
-                for index, layer in enumerate(self._layers):
-                    output = layer.forward(F.relu(output) if index else output, step, at)
-                self._logits[step, :clients] = output
-                gradient = self._loss_gradient(output, self._targets[step, :clients], weights[step, :clients])
-                for index, layer in reversed(list(enumerate(self._layers))):
-                    layer.gradient = gradient
-                    if index:
-                        gradient = layer.backward(gradient, step, at) * (layer.inputs > 0)
-                if self._clip_norm is not None:
-                    self._clip(self._clip_norm)
-                for layer in self._layers:
-                    layer.past.take(layer.inputs, layer.gradient, at)
+                self._step(step, clients, weights[step, :clients, :, None])
 
     def deltas(self, steps: Sequence[int]) -> Tensor:
         """How far each client's weights have moved after its own number of steps, (k, d)."""
-        ends = [layer.end(steps) for layer in self._layers]
-        return torch.cat([part for end in ends for part in (end.weight.flatten(1), end.bias)], dim=1)
+        deltas = _room(len(steps), self._start)
+        if self._trunk:
+            self._trunk.end(deltas)
+        for layer in self._layers:
+            layer.end(steps, deltas)
+        return deltas
 
     def sums(self, visited: Tensor) -> Tensor:
         """Metric sums of each client over its visits, (metrics, k) float64. visited: (steps, k, batch)."""
         return measured(self._task, self._logits, self._labels, visited)
+
+    def _step(self, step: int, clients: int, weights: Tensor) -> None:
+        at = slice(step * self._course.batch, (step + 1) * self._course.batch)
+        trunk, examples = self._trunk, self._features[:clients, at]
+        output = trunk.forward(clients, at) if trunk else examples.flatten(2)
+        for index, layer in enumerate(self._layers):
+            output = layer.forward(F.relu(output) if index or trunk else output, step, at)
+        self._logits[step, :clients] = output
+        gradient = self._loss_gradient(output, self._targets[step, :clients], weights)
+        for index, layer in reversed(list(enumerate(self._layers))):
+            layer.gradient = gradient
+            if index or trunk:
+                gradient = layer.backward(gradient, step, at) * (layer.inputs > 0)
+        if trunk:
+            trunk.backward(gradient)
+        if self._clip_norm is not None:
+            self._clip(self._clip_norm)
+        for layer in self._layers:
+            layer.past.take(layer.inputs, layer.gradient, at)
+        if trunk:
+            trunk.step()
 
     def _loss_gradient(self, output: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Of a step's weighted losses with respect to its output (k, batch, classes). weights: (k, batch, 1)."""
@@ -189,11 +149,23 @@ class SpanTrainer:
         return gradient.view_as(output)
 
     def _clip(self, norm: float) -> None:
-        """Scale the step's gradients of each client to at most this norm, which their products give."""
+        """Scale the step's gradients of each client to at most this norm; products give that of a layer's."""
         squares = torch.zeros(len(self._layers[0].gradient), dtype=torch.float64, device=self._logits.device)
         for layer in self._layers:
             own = layer.inputs @ layer.inputs.mT + 1.0
             squares += (own * (layer.gradient @ layer.gradient.mT)).sum(dim=(1, 2))
-        factors = (norm / (squares.clamp(min=0.0).sqrt() + 1e-6)).clamp(max=1.0).float()[:, None, None]
+        if self._trunk:
+            squares += self._trunk.squares()
+        factors = (norm / (squares.clamp(min=0.0).sqrt() + 1e-6)).clamp(max=1.0).float()
         for layer in self._layers:
-            layer.gradient = layer.gradient * factors
+            layer.gradient = layer.gradient * factors[:, None, None]
+        if self._trunk:
+            self._trunk.scale(factors)
+
+
+def _room(rows: int, like: Tensor) -> Tensor:
+    """Memory for (rows, d) values of the type of ``like`` (d,), and on its device."""
+    if like.device.type != "cpu":
+        return like.new_empty(rows, len(like))
+    # numpy asks for huge pages: to be given a small one at a time takes as long as the arithmetic that fills them.
+    return torch.from_numpy(np.empty((rows, len(like)), dtype=np.float32))

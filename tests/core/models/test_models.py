@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import TypeAdapter
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
@@ -14,6 +15,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from leptonic import experiment, models
 from leptonic.data.examples import DataSpec
 from leptonic.errors import ExperimentError
+from leptonic.models.cnn import Cnn
+from leptonic.models.layered import Layered
 from leptonic.parameters import layout_of, to_vector
 
 GREY = DataSpec(shape=(1, 28, 28), classes=10)
@@ -159,6 +162,23 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "modelstest_own.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     return "modelstest_own"
+
+
+@pytest.mark.parametrize("name", ["logistic", "mlp", "lenet", "cnn"])
+def test_a_layered_model_states_all_of_its_layers_in_order(name: str) -> None:
+    model = model_of(GREY, name=name)
+    assert isinstance(model, Layered)
+    stated = [parameter for layer in (*model.convolutions, *model.linears) for parameter in layer.parameters()]
+    assert list(map(id, stated)) == list(map(id, model.parameters()))
+
+
+def test_a_layered_model_is_the_chain_of_its_layers() -> None:
+    """The FedAvg paper's CNN, written out, to the bit."""
+    model, images = model_of(GREY, name="cnn"), torch.rand(4, 1, 28, 28)
+    assert isinstance(model, Cnn)
+    x = F.relu(F.max_pool2d(model.convolution1(images), 2))
+    x = F.relu(F.max_pool2d(model.convolution2(x), 2))
+    assert torch.equal(model(images), model.output(F.relu(model.hidden(x.flatten(1)))))
 
 
 def test_own_model(own: str) -> None:

@@ -5,13 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leptonic_simulations.batched.course import coefficients, course
-
-CPU = torch.device("cpu")
+from leptonic_simulations.batched.course import Course, Descent, coefficients, course
 
 
 def test_plain_sgd_is_minus_the_rate_times_every_past_gradient() -> None:
-    table = coefficients(rate=0.25, steps=3)
+    table = coefficients(Descent(rate=0.25), 3)
     expected = [[1, 0, 0, 0, 0], [1, -0.25, -0.25, 0, 0], [1, -0.5, -0.25, -0.25, 0], [1, -0.75, -0.25, -0.25, -0.25]]
     np.testing.assert_allclose(table, expected)
 
@@ -36,17 +34,19 @@ def test_the_combination_is_where_sgd_arrives(
         drift = weights.detach().numpy() - start
         weights.grad = torch.from_numpy(gradient + proximal * drift + offset)
         optimizer.step()
-    table = coefficients(rate=rate, momentum=momentum, decay=decay, proximal=proximal, steps=steps)
+    table = coefficients(Descent(rate, momentum, decay, proximal), steps)
     arrived = table[-1] @ np.stack([start, offset, *gradients])
     np.testing.assert_allclose(arrived, weights.detach().numpy(), rtol=1e-9, atol=1e-9)
 
 
 def test_only_plain_sgd_leaves_a_gradient_with_the_weight_it_had() -> None:
-    settings = {"rate": 0.1, "momentum": 0.0, "decay": 0.0, "proximal": 0.0, "steps": 3, "batch": 2, "device": CPU}
-    plain = course(**settings)
+    def made(**scalars: float) -> Course:
+        return course(Descent(0.1, **scalars), steps=3, batch=2, device=torch.device("cpu"))
+
+    plain = made()
     assert (plain.constant, plain.shrinks) == (-0.1, False)
     assert plain.gammas.shape == (4, 6)
     assert plain.gammas[2].tolist() == [np.float32(-0.1)] * 4 + [0.0] * 2
     for other in ({"momentum": 0.9}, {"decay": 0.1}, {"proximal": 0.5}):
-        assert course(**{**settings, **other}).constant is None
-    assert course(**{**settings, "decay": 0.1}).shrinks
+        assert made(**other).constant is None
+    assert made(decay=0.1).shrinks

@@ -23,6 +23,7 @@ from leptonic.experiment import Experiment
 from leptonic.update import Mean
 from leptonic_client.participant import Answer, Participant
 from leptonic_simulations.batched import BatchedEngine
+from leptonic_simulations.batched.group import GroupTrainer
 from leptonic_simulations.clients import SimulatedClients
 from leptonic_simulations.grid import Engine
 from leptonic_simulations.sequential import SequentialEngine
@@ -86,10 +87,12 @@ def differences(found: dict[int, Mean], expected: dict[int, Mean], tolerance: fl
     return wrong
 
 
-def both(folder: Path, made: Experiment, sizes: tuple[int, ...] = SIZES) -> tuple[dict[int, Mean], dict[int, Mean]]:
+def both(
+    folder: Path, made: Experiment, sizes: tuple[int, ...] = SIZES, *, threads: int = 1
+) -> tuple[dict[int, Mean], dict[int, Mean]]:
     """The updates of one round by the batched and the sequential engine."""
     found = []
-    for name, engine in (("batched", lambda c: BatchedEngine(c, threads=1)), ("sequential", SequentialEngine)):
+    for name, engine in (("batched", lambda c: BatchedEngine(c, threads=threads)), ("sequential", SequentialEngine)):
         clients = clients_of_sizes(made, folder / name, sizes)
         content = content_for(clients)
         replies = answered(engine(clients), requests_for(made, range(len(sizes)), content), content)
@@ -126,17 +129,47 @@ def test_what_the_loss_does_not_reach_is_left_alone_as_by_one_client(tmp_path: P
 
 
 def test_lenet_agrees(tmp_path: Path) -> None:
-    random = np.random.default_rng(3)
-    rows = {"features": random.random((200, 1, 16, 16), np.float32), "label": random.integers(0, 4, 200)}
-    np.savez(tmp_path / "rows.npz", **rows)
-    made = made_of(
-        model={"name": "lenet"},
-        data={"name": "own", "shape": [1, 16, 16], "classes": 4, "path": str(tmp_path / "rows.npz")},
-        aggregation={"rule": "mean", "weight_cap": 100},
-        training=OPTIONS["momentum"],
-    )
+    made = made_of(model={"name": "lenet"}, **of_images(tmp_path), training=OPTIONS["momentum"])
     found, expected = both(tmp_path, made)
     assert differences(found, expected, TOLERANCE["fedavg"]) == []
+
+
+def of_images(folder: Path, channels: int = 1) -> dict[str, Any]:
+    """Sections of an experiment on made-up images."""
+    random, shape = np.random.default_rng(3), [channels, 16, 16]
+    rows = {"features": random.random((200, *shape), np.float32), "label": random.integers(0, 4, 200)}
+    np.savez(folder / "rows.npz", **rows)
+    return {
+        "data": {"name": "own", "shape": shape, "classes": 4, "path": str(folder / "rows.npz")},
+        "aggregation": {"rule": "mean", "weight_cap": 100},
+    }
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also small convolutions are trained client by client, under what all have in common."""
+    monkeypatch.setattr("leptonic_simulations.batched.trunk.LEAST_VALUES", 0)
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("option", ["steps beyond a pass", "few small steps", "momentum", "weight decay", "clipped"])
+def test_convolutions_that_are_taken_one_by_one_agree(tmp_path: Path, algorithm: str, option: str) -> None:
+    made = made_of(algorithm, model={"name": "cnn", "channels": [4, 6], "hidden": 12}, training=OPTIONS[option])
+    clients = clients_of_sizes(made, tmp_path / "asked", SIZES)
+    assert GroupTrainer(clients.trainer, clients.data.features, clients.data.labels).in_parts
+    clients.close()
+    found, expected = both(tmp_path, made, threads=1 if option == "clipped" else 3)
+    assert differences(found, expected, TOLERANCE[algorithm]) == []
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("option", ["few small steps", "weight decay"])
+def test_lenet_taken_one_by_one_agrees(tmp_path: Path, channels: int, option: str) -> None:
+    made = made_of("scaffold", model={"name": "lenet"}, **of_images(tmp_path, channels), training=OPTIONS[option])
+    found, expected = both(tmp_path, made, threads=2)
+    assert differences(found, expected, TOLERANCE["scaffold"]) == []
 
 
 @settings(max_examples=25)

@@ -42,4 +42,8 @@ def test_phases_are_the_steps_that_the_same_clients_train_in(tmp_path: Path) -> 
     works = [clients.client(r.client).prepare(r, content) for r in requests_for(made, range(5), content)]
     plan = schedule(clients.trainer, works)
     assert list(plan.phases()) == [(range(2), 5), (range(2, 4), 3), (range(4, 9), 2)]
+    some = plan.of([2, 4])
+    assert list(some.phases()) == [(range(2), 2), (range(2, 4), 1)]
+    assert torch.equal(some.rows, plan.rows[:4, [2, 4]])
+    assert torch.equal(some.weights, plan.weights[:4, [2, 4]])
     clients.close()
