@@ -21,6 +21,9 @@ _COPIED = 2**20
 """Values copied at a time: they, the products and the norms of these then meet in the cache."""
 
 _SOME_CHANNELS = 4
+"""From so many on, rows are quicker than patches."""
+
+_SMALL_PATCH = 64
 
 Pair = tuple[int, int]
 
@@ -124,9 +127,9 @@ class _Patches:
         together, pixels = count * self._groups, height * width
         sideways = copied.view(together, -1, pixels).transpose(1, 2)
         fan, outputs = sideways.shape[2], outputs // self._groups
-        if 3 * outputs > 2 * fan:
-            # A product with what lies sideways takes over twice as long, so turn it first, by the identity: PyTorch's
-            # copy takes longer still. Exact; where one value is not finite, the example's others may turn into NaN.
+        if fan <= _SMALL_PATCH and 3 * outputs > 2 * fan:
+            # A product with small patches that lie sideways takes over twice as long, so turn them first, by the
+            # identity, which is quicker than a copy and exact; beside a value that is not finite there may be NaN.
             identity = torch.eye(fan, dtype=inputs.dtype, device=inputs.device).expand(together, fan, fan)
             turned = self._scratch.empty((self._name, "turned"), (together, pixels, fan), inputs)
             sideways = torch.bmm(sideways, identity, out=turned)

@@ -129,7 +129,7 @@ class OuterProducts:
 
 
 def _add_products(total: Tensor, rows: Tensor) -> bool:
-    """Add the products of every two rows of (n, rows, k) to (n, rows, rows); True: not all of those below the diagonal."""
+    """Add every two rows' product, of (n, rows, k), to (n, rows, rows); True if some below the diagonal lack."""
     count, turned = rows.shape[1], rows.transpose(1, 2)
     if rows.shape[2] < _WIDE or count > _MANY_ROWS:
         total.baddbmm_(rows, turned)
