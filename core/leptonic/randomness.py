@@ -24,6 +24,9 @@ __all__ = ["SecureStream", "derive", "distinct", "generator", "torch_stream"]
 
 Name = str | int
 
+_ZEROS = memoryview(bytes(2**16))
+"""What is encrypted: in the cache, and not made anew for every call."""
+
 _ONE = np.uint64(0x3FF0000000000000)
 """The bits of 1.0."""
 
@@ -131,7 +134,9 @@ class SecureStream:
             # Parent and child would draw the same noise, and the difference of two updates would be bare.
             raise PrivacyError("a secure stream was copied into another process: make it where it is used")
         drawn = np.empty(8 * count, dtype=np.uint8)
-        self._keystream.update_into(bytes(8 * count), drawn.data)
+        for start in range(0, len(drawn), len(_ZEROS)):
+            part = drawn[start : start + len(_ZEROS)]
+            self._keystream.update_into(_ZEROS[: len(part)], part.data)
         return drawn.view("<u8").astype(np.uint64, copy=False)
 
     def uniform(self, count: int) -> NDArray[np.float64]:

@@ -5,6 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -82,6 +84,13 @@ def test_words_are_the_published_keystream() -> None:
     stream = SecureStream(bytes(32))
     words = np.concatenate([stream.words(3), stream.words(13)])
     assert words.astype("<u8").tobytes() == RFC_8439_BLOCKS
+
+
+def test_many_words_are_one_keystream() -> None:
+    key, count = bytes(range(32)), 3 * 2**13 + 5
+    cipher = Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
+    expected = np.frombuffer(cipher.update(bytes(8 * count)), dtype="<u8")
+    assert np.array_equal(SecureStream(key).words(count), expected)
 
 
 class _Words:

@@ -75,10 +75,13 @@ def weighted_sum(sample: Tensor, factors: Tensor) -> Tensor:
     With float32 alone, the rounding of a large batch's sum comes near to the slack.
     """
     flat = sample.reshape(len(sample), math.prod(sample.shape[1:]))
-    total = torch.zeros(flat.shape[1], dtype=wide(sample), device=sample.device)
     weights = factors.to(device=sample.device, dtype=sample.dtype)
-    for rows, weight in zip(torch.split(flat, _SUM_BLOCK), torch.split(weights, _SUM_BLOCK), strict=True):
-        total += weight @ rows
+    blocks = len(flat) // _SUM_BLOCK
+    whole = blocks * _SUM_BLOCK
+    sums = torch.bmm(weights[:whole].view(blocks, 1, _SUM_BLOCK), flat[:whole].view(blocks, _SUM_BLOCK, flat.shape[1]))
+    total = sums.sum(dim=(0, 1), dtype=wide(sample))
+    if whole < len(flat):
+        total += weights[whole:] @ flat[whole:]
     return total.view(sample.shape[1:])
 
 

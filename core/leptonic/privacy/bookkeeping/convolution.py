@@ -1,8 +1,8 @@
 """Conv1d and Conv2d: per-example gradients by batched products, a few examples at a time, in memory that stays.
 
 The norm is taken of the gradients as they were made, while they are in the cache, and the weighted sum reads
-them once more; nothing is computed twice. Two layouts of the inputs: all k x k patches of few channels, and
-for many channels rows of k neighbouring pixels, which copies k-fold instead of k^2-fold.
+them once more; nothing is computed twice. Two layouts of the inputs: all k x k patches of very few channels, and
+otherwise rows of k neighbouring pixels, which copies k-fold instead of k^2-fold.
 """
 
 from typing import Protocol
@@ -17,9 +17,13 @@ from leptonic.privacy.clipping import squared_norms, weighted_sum, without
 
 __all__ = ["convolution"]
 
-_EXAMPLES = 32
-_SMALL_EXAMPLES, _SMALL = 64, 4096
-_MANY_CHANNELS = 16
+_COPIED = 2**20
+"""Values copied at a time: they, the products and the norms of these then meet in the cache."""
+
+_SOME_CHANNELS = 4
+"""From so many on, rows are quicker than patches."""
+
+_SMALL_PATCH = 64
 
 Pair = tuple[int, int]
 
@@ -33,25 +37,28 @@ def convolution(module: nn.Module, inputs: Tensor, gradients: Tensor, scratch: S
 class _Layout(Protocol):
     """How a few examples' gradients are made, and how a sum of them is turned into the weight's shape."""
 
+    parts: int
+    """A gradient is made in so many products of equal size. Each writes into memory without gaps: into any other,
+    PyTorch multiplies one example after the other, which takes twice as long."""
+
     def gradients(self, inputs: Tensor, gradients: Tensor, out: Tensor) -> None:
-        """Write (c, weight.numel()) gradients of c examples; inputs are padded."""
+        """Write (parts, c, weight.numel() / parts) gradients of c examples; inputs are padded."""
         ...
 
     def weight(self, total: Tensor) -> Tensor:
-        """A sum of such gradients, in the weight's shape."""
+        """A sum of such gradients, (parts, weight.numel() / parts), in the weight's shape."""
         ...
 
 
 class _Convolution:
     def __init__(self, module: nn.Conv1d | nn.Conv2d, inputs: Tensor, gradients: Tensor, scratch: Scratch) -> None:
-        self._bias = Materialised({})
-        has_bias = module.bias is not None and module.bias.requires_grad
-        if has_bias:
-            self._bias = Materialised({"bias": gradients.flatten(2).sum(dim=2)})
-        self._has_bias, self._has_weight = has_bias, module.weight.requires_grad
-        self._squares = torch.zeros((), dtype=torch.float64)
+        self._has_bias = module.bias is not None and module.bias.requires_grad
+        self._has_weight = module.weight.requires_grad
+        self._bias, self._squares = Materialised({}), torch.zeros((), dtype=torch.float64)
         if self._has_weight:
             self._make(module, inputs, _plane(gradients), scratch)
+        elif self._has_bias:
+            self._bias = Materialised({"bias": gradients.flatten(2).sum(dim=2)})
 
     def squares(self) -> Tensor:
         """As :meth:`Samples.squares`."""
@@ -62,23 +69,34 @@ class _Convolution:
         """As :meth:`Samples.sums`."""
         sums = self._bias.sums(weights) if self._has_bias else {}
         if self._has_weight:
-            sums["weight"] = self._layout.weight(weighted_sum(without(self._samples, weights), weights))
+            total = torch.stack([weighted_sum(without(part, weights), weights) for part in self._samples])
+            sums["weight"] = self._layout.weight(total)
         return sums
 
     def _make(self, module: nn.Conv1d | nn.Conv2d, inputs: Tensor, gradients: Tensor, scratch: Scratch) -> None:
-        weight = module.weight
-        self._layout = _layout(module, scratch)
-        self._samples = scratch.empty((module, "samples"), (len(inputs), weight.numel()), weight)
-        squares, size = [], _SMALL_EXAMPLES if weight.numel() <= _SMALL else _EXAMPLES
+        weight, layout = module.weight, _layout(module, scratch)
+        self._layout = layout
+        self._samples = scratch.empty(
+            (module, "samples"), (layout.parts, len(inputs), weight.numel() // layout.parts), weight
+        )
+        copied = weight.numel() // layout.parts // weight.shape[0] * module.groups * gradients[0, 0].numel()
+        size, squares, biases = max(1, _COPIED // copied), [], []
         for start in range(0, len(inputs), size):
             chosen = slice(start, start + size)
-            self._layout.gradients(_padded(module, inputs[chosen]), gradients[chosen], self._samples[chosen])
-            squares.append(squared_norms(self._samples[chosen]))
+            own = self._samples[:, chosen]
+            layout.gradients(_padded(module, inputs[chosen]), gradients[chosen], own)
+            squares.append(torch.stack([squared_norms(part) for part in own]).sum(dim=0))
+            if self._has_bias:
+                biases.append(gradients[chosen].flatten(2).sum(dim=2))
         self._squares = torch.cat(squares)
+        if self._has_bias:
+            self._bias = Materialised({"bias": torch.cat(biases)})
 
 
 class _Patches:
     """All patches, (channels k k, pixels), then one product per example and group. For any convolution."""
+
+    parts = 1
 
     def __init__(self, module: nn.Conv1d | nn.Conv2d, scratch: Scratch) -> None:
         self._shape, self._groups = tuple(module.weight.shape), module.groups
@@ -88,7 +106,7 @@ class _Patches:
         self._name, self._scratch = (module, "patches"), scratch
 
     def gradients(self, inputs: Tensor, gradients: Tensor, out: Tensor) -> None:
-        """As :meth:`_Layout.gradients`."""
+        """As :meth:`_Layout.gradients`; each gradient in the weight's order."""
         count, channels = inputs.shape[:2]
         outputs, height, width = gradients.shape[1:]
         (down, across), (stride_y, stride_x), (dilation_y, dilation_x) = self._kernel, self._stride, self._dilation
@@ -106,19 +124,20 @@ class _Patches:
             inputs.storage_offset(),
         )
         copied = self._scratch.empty(self._name, tuple(patches.shape), inputs).copy_(patches)
-        # The product of a patch matrix with a transposed gradient takes three times as long as with a copy.
-        upright = gradients.reshape(count * self._groups, outputs // self._groups, height * width)
-        turned = self._scratch.empty((self._name, "turned"), (len(upright), height * width, upright.shape[1]), inputs)
-        torch.bmm(
-            copied.view(count * self._groups, -1, height * width),
-            turned.copy_(upright.transpose(1, 2)),
-            out=out.view(count * self._groups, -1, outputs // self._groups),
-        )
+        together, pixels = count * self._groups, height * width
+        sideways = copied.view(together, -1, pixels).transpose(1, 2)
+        fan, outputs = sideways.shape[2], outputs // self._groups
+        if fan <= _SMALL_PATCH and 3 * outputs > 2 * fan:
+            # A product with small patches that lie sideways takes over twice as long, so turn them first, by the
+            # identity, which is quicker than a copy and exact; beside a value that is not finite there may be NaN.
+            identity = torch.eye(fan, dtype=inputs.dtype, device=inputs.device).expand(together, fan, fan)
+            turned = self._scratch.empty((self._name, "turned"), (together, pixels, fan), inputs)
+            sideways = torch.bmm(sideways, identity, out=turned)
+        torch.bmm(gradients.reshape(together, outputs, pixels), sideways, out=out.view(together, outputs, fan))
 
     def weight(self, total: Tensor) -> Tensor:
-        """As :meth:`_Layout.weight`; gradients are (group, channel and kernel, output)."""
-        turned = total.view(self._groups, -1, self._shape[0] // self._groups).transpose(1, 2)
-        return turned.reshape(self._shape)
+        """As :meth:`_Layout.weight`."""
+        return total.view(self._shape)
 
 
 class _NeighbouringRows:
@@ -131,14 +150,15 @@ class _NeighbouringRows:
     def __init__(self, module: nn.Conv1d | nn.Conv2d, scratch: Scratch) -> None:
         self._outputs, self._channels = module.weight.shape[:2]
         self._kernel = _pair(module.kernel_size)
+        self.parts = self._kernel[0]
         self._shape = tuple(module.weight.shape)
         self._module, self._scratch = module, scratch
 
     def gradients(self, inputs: Tensor, gradients: Tensor, out: Tensor) -> None:
-        """As :meth:`_Layout.gradients`; each gradient as (kernel row, output, kernel column, channel)."""
+        """As :meth:`_Layout.gradients`; each kernel row's gradient as (output, kernel column, channel)."""
         count, channels, padded_height, padded_width = inputs.shape
         outputs, height, width = gradients.shape[1:]
-        down, across = self._kernel
+        across = self._kernel[1]
         last = self._scratch.empty((self._module, "last"), (count, padded_height, padded_width, channels), inputs)
         last.copy_(inputs.permute(0, 2, 3, 1))
         rows = last.as_strided(
@@ -149,21 +169,19 @@ class _NeighbouringRows:
         copied = self._scratch.empty((self._module, "rows"), tuple(rows.shape), inputs).copy_(rows)
         copied = copied.view(count, padded_height * width, across * channels)
         upright = gradients.reshape(count, outputs, height * width)
-        kernel_rows = out.view(count, down, outputs, across * channels)
-        for y in range(down):
+        for y, kernel_row in enumerate(out):
             lines = copied[:, y * width : y * width + height * width]
-            torch.bmm(upright, lines, out=kernel_rows[:, y])
+            torch.bmm(upright, lines, out=kernel_row.view(count, outputs, across * channels))
 
     def weight(self, total: Tensor) -> Tensor:
         """As :meth:`_Layout.weight`."""
-        down, across = self._kernel
-        by_row = total.view(down, self._outputs, across, self._channels)
+        by_row = total.view(self.parts, self._outputs, self._kernel[1], self._channels)
         return by_row.permute(1, 3, 0, 2).reshape(self._shape)
 
 
 def _layout(module: nn.Conv1d | nn.Conv2d, scratch: Scratch) -> _Layout:
     plain = all(side == 1 for side in (*module.stride, *module.dilation, module.groups))
-    if plain and module.weight.shape[1] >= _MANY_CHANNELS:
+    if plain and module.weight.shape[1] >= _SOME_CHANNELS:
         return _NeighbouringRows(module, scratch)
     return _Patches(module, scratch)
 

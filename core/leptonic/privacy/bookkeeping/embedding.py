@@ -36,7 +36,7 @@ class _Rows:
     def sums(self, weights: Tensor) -> dict[str, Tensor]:
         """As :meth:`Samples.sums`."""
         own = weights[self._example]
-        scaled = without(self._rows, own).to(wide(self._rows)) * own[:, None]
+        scaled = without(self._rows, own) * own.to(wide(self._rows))[:, None]
         return {"weight": _by_index(scaled, self._index, self._module.num_embeddings)}
 
 

@@ -8,6 +8,7 @@ and those sums in float64.
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from leptonic.privacy.clipping import wide
@@ -27,22 +28,44 @@ def weighted_products(gradients: Tensor, inputs: Sequence[Tensor], weights: Tens
     """
     examples, rows, outputs = gradients.shape
     size = max(1, min(_EXAMPLES, _ROWS // rows))
-    parts: list[list[Tensor]] = [[] for _ in range(len(inputs) + 1)]
-    narrow = sum(source.shape[2] for source in inputs) < outputs
-    for start in range(0, examples, size):
-        chosen = slice(start, start + size)
-        # The weights go to what is narrower.
-        weight = weights[chosen].to(gradients.dtype)
-        weight = weight if rows == 1 else weight.repeat_interleave(rows)
-        upright = gradients[chosen].flatten(0, 1)
-        parts[-1].append(weight @ upright)
-        if not narrow:
-            upright = upright * weight[:, None]
-        for part, source in zip(parts, inputs, strict=False):
-            own = source[chosen].flatten(0, 1)
-            part.append(upright.t() @ (own * weight[:, None] if narrow else own))
-    *products, bias = [summed(part, every=max(1, _NARROW // size)) for part in parts]
-    return products, bias
+    widths = [source.shape[2] for source in inputs]
+    of = _of_narrow_inputs if sum(widths) < outputs else _of_narrow_gradients
+    parts: list[list[Tensor]] = []
+    whole = examples // size * size
+    for chosen, blocks in ((slice(0, whole), whole // size), (slice(whole, examples), 1)):
+        if chosen.start != chosen.stop:
+            few = of(gradients[chosen], [x[chosen] for x in inputs], weights[chosen].to(gradients.dtype), blocks)
+            parts = [[*one, *more] for one, more in zip(parts, few, strict=True)] if parts else few
+    sums = [summed(part, every=max(1, _NARROW // size)) for part in parts]
+    if of is _of_narrow_inputs:
+        *products, bias = sums[0].split([*widths, 1])
+        return [product.t() for product in products], bias[0]
+    return sums[:-1], sums[-1]
+
+
+def _of_narrow_inputs(gradients: Tensor, inputs: Sequence[Tensor], weights: Tensor, blocks: int) -> list[list[Tensor]]:
+    """One product for each block, of weighted inputs and the weights with the gradients, (widths + 1, o)."""
+    examples, rows, outputs = gradients.shape
+    weight = weights[:, None, None]
+    scaled = gradients.new_empty(examples, rows, sum(source.shape[2] for source in inputs) + 1)
+    start = 0
+    for source in inputs:
+        torch.mul(source, weight, out=scaled[:, :, start : start + source.shape[2]])
+        start += source.shape[2]
+    scaled[:, :, start:] = weight
+    upright = gradients.reshape(blocks, -1, outputs)
+    return [list(torch.bmm(scaled.view(blocks, upright.shape[1], -1).transpose(1, 2), upright))]
+
+
+def _of_narrow_gradients(
+    gradients: Tensor, inputs: Sequence[Tensor], weights: Tensor, blocks: int
+) -> list[list[Tensor]]:
+    """For each block a product of weighted gradients with each of the inputs, (o, k), and their sum, (o,)."""
+    scaled = (gradients * weights[:, None, None]).reshape(blocks, -1, gradients.shape[2])
+    products = [
+        list(torch.bmm(scaled.transpose(1, 2), source.reshape(blocks, scaled.shape[1], -1))) for source in inputs
+    ]
+    return [*products, list(scaled.sum(dim=1))]
 
 
 def summed(blocks: Sequence[Tensor], *, every: int) -> Tensor:

@@ -47,7 +47,10 @@ class Watch(Protocol):
         ...
 
     def reset(self) -> None:
-        """Forget."""
+        """Forget the batch; its memory goes as the next forward pass needs some, or with :meth:`remove`.
+
+        Given back at once, it would go to the operating system, which then clears every page of the next batch's.
+        """
         ...
 
     def remove(self) -> None:
@@ -83,6 +86,8 @@ class _Module:
         self._own = [p for p in module.parameters(recurse=False) if p.requires_grad]
         self._anchor = torch.zeros((), requires_grad=True)
         self._switch = switch
+        self.calls = 0
+        self._spent: object = None
         self._hooks = [
             module.register_forward_pre_hook(self._before, with_kwargs=True),
             module.register_forward_hook(self._after, always_call=True),
@@ -90,12 +95,15 @@ class _Module:
         self.reset()
 
     def reset(self) -> None:
+        if self.calls:
+            self._spent = (self._inputs, self._gradients)
         self.calls = 0
         self._inputs: list[Any] = []
         self._gradients: list[_Kept] = []
 
     def remove(self) -> None:
         self.reset()
+        self._spent = None
         for hook in self._hooks:
             hook.remove()
 
@@ -133,6 +141,7 @@ class _Module:
         if not isinstance(output, Tensor):
             raise PrivacyError(f"a {type(module).__name__} with parameters returns more than one tensor: split it up")
         self.calls += 1
+        self._spent = None
         self._inputs = [_Kept(x) if isinstance(x, Tensor) else x for x in inputs]
         watched = output if output.requires_grad else _Start.apply(output, self._anchor)  # type: ignore[no-untyped-call]
         watched.register_hook(self._receive)
@@ -164,14 +173,19 @@ class _LSTM:
         self._anchor = torch.zeros((), requires_grad=True)
         self._fused, self._switch = module.forward, switch
         module.forward = self._forward  # type: ignore[method-assign, assignment]
+        self.calls = 0
+        self._spent: object = None
         self.reset()
 
     def reset(self) -> None:
+        if self.calls:
+            self._spent = self._layers
         self.calls = 0
         self._layers: list[tuple[int, _Kept, _Kept, Tensor]] = []
 
     def remove(self) -> None:
         self.reset()
+        self._spent = None
         del self._module.forward
 
     def examples(self) -> int | None:
@@ -196,6 +210,7 @@ class _LSTM:
         if not (self._switch.on and torch.is_grad_enabled()):
             return self._fused(inputs, state)
         self.calls += 1
+        self._spent = None
         return lstm_forward(self._module, self._receive, self._anchor, inputs, state)
 
     def _receive(self, layer: int, inputs: Tensor, states: Tensor, gradients: Tensor) -> None:

@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -137,3 +138,17 @@ def test_a_failed_call_leaves_the_parameters_trainable() -> None:
     assert all(parameter.requires_grad for parameter in model.parameters())
     once(model)
     recorder.expect(len(X))
+
+
+@pytest.mark.parametrize("end", [once, None])
+def test_a_batch_is_let_go_by_the_next_one_and_by_cleanup(end: Callable[[nn.Module], None] | None) -> None:
+    model = Two()
+    recorder = Recorder(model)
+    once(model)
+    kept = [weakref.ref(watched._gradients[0]) for _, _, watched in recorder._watches]  # type: ignore[attr-defined]
+    recorder.clipped_sums(len(X), 1.0, mean=True)
+    if end is None:
+        recorder.cleanup()
+    else:
+        end(model)
+    assert all(one() is None for one in kept)
