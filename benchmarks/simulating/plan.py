@@ -14,7 +14,7 @@ class Plan:
 
     baselines_python: str
     flute_rounds: int = 100
-    flute_repeats: int = 3
+    flute_repeats: int = 5
     models: tuple[str, ...] = ("logistic", "mlp", "lenet", "cnn")
     cohort: int = 50
     turns: int = 15
