@@ -10,7 +10,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["clipped_sums", "clip_factors", "factors_for", "squared_norms", "weighted_sum", "without", "wide"]
+__all__ = [
+    "clipped_sums",
+    "clip_factors",
+    "factors_for",
+    "squared_lengths",
+    "squared_norms",
+    "weighted_sum",
+    "without",
+    "wide",
+]
 
 _SLACK = 1e-4
 """Gradients are clipped to the bound times (1 - slack). The slack pays for float32: rounding of factors and
@@ -48,25 +57,23 @@ def factors_for(squares: Tensor, clip_norm: float) -> Tensor:
 
 
 def squared_norms(sample: Tensor) -> Tensor:
-    """Squared norm of each row of (n, *shape). Returns (n,), wide.
+    """Squared norm of each row of (n, *shape). Returns (n,), wide."""
+    return squared_lengths(sample.reshape(len(sample), math.prod(sample.shape[1:])))
+
+
+def squared_lengths(rows: Tensor) -> Tensor:
+    """Squared norm of each row of (..., k). Returns (...), wide.
 
     In blocks: a float32 norm over millions of values can be wrong by parts in a thousand, which would void
     the bound, and float64 throughout takes 17 times as long.
     """
-    flat = sample.reshape(len(sample), math.prod(sample.shape[1:]))
-    if flat.shape[1] <= _NORM_BLOCK:
-        norm: Tensor = torch.linalg.vector_norm(flat, dim=1)
-        return norm.to(wide(flat)).square()
-    whole = flat.shape[1] // _NORM_BLOCK * _NORM_BLOCK
-    blocks = flat[:, :whole].reshape(len(flat), -1, _NORM_BLOCK)
-    norms = torch.cat(
-        [
-            torch.linalg.vector_norm(blocks, dim=2),
-            torch.linalg.vector_norm(flat[:, whole:], dim=1, keepdim=True),
-        ],
-        dim=1,
-    )
-    return norms.to(wide(norms)).square().sum(dim=1)
+    size = rows.shape[-1]
+    least = max(1, -(-size // _NORM_BLOCK))
+    count = next((count for count in range(least, 2 * least) if size % count == 0), least)
+    whole = size // count * count
+    norms: Tensor = torch.linalg.vector_norm(rows[..., :whole].unflatten(-1, (count, size // count)), dim=-1)
+    squares = norms.to(wide(norms)).square().sum(dim=-1)
+    return squares if whole == size else squares + squared_lengths(rows[..., whole:])
 
 
 def weighted_sum(sample: Tensor, factors: Tensor) -> Tensor:

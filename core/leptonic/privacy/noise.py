@@ -17,7 +17,7 @@ __all__ = ["noised"]
 _LATTICE_BITS = 20
 """Noised sums lie on multiples of a power of two, about 2^-20 standard deviations of the noise."""
 
-_PAIRS = 2**15
+_PAIRS = 2**17
 """Draws at a time, so that they stay in the cache."""
 
 
@@ -33,21 +33,20 @@ def noised(totals: Sequence[Tensor], deviation: float, stream: SecureStream) -> 
     """
     lattice = 2.0 ** (math.floor(math.log2(deviation)) - _LATTICE_BITS)
     flat = torch.cat([total.detach().to("cpu", torch.float64).reshape(-1) for total in totals])
-    draws = torch.empty(min(2 * _PAIRS, len(flat) + 1), dtype=torch.float64)
     for part in torch.split(flat, 2 * _PAIRS):
-        normal = _normal(stream, draws, len(part))
         # In units of the lattice, a power of two: scaling by it is exact.
-        part.div_(lattice).add_(normal, alpha=deviation / lattice).round_().mul_(lattice)
+        _add_normal(part.mul_(1.0 / lattice), deviation / lattice, stream)
+        part.round_().mul_(lattice)
     parts = flat.split([total.numel() for total in totals])
     return [part.view(total.shape) for part, total in zip(parts, totals, strict=True)]
 
 
-def _normal(stream: SecureStream, draws: Tensor, count: int) -> Tensor:
-    """Standard normal draws in pairs, within 8.6, (count,) float64, in the memory of draws: room for whole pairs."""
-    half = (count + 1) // 2
+def _add_normal(values: Tensor, deviation: float, stream: SecureStream) -> None:
+    """Add N(0, deviation^2), within 8.6 deviations, to each of the values (n,) float64: draws in pairs."""
+    half = (len(values) + 1) // 2
     radius, angle = torch.from_numpy(stream.uniform(2 * half)).view(2, half)
+    radius.log_().mul_(-2.0 * deviation**2).sqrt_()
     angle.mul_(2.0 * math.pi)
-    torch.cos(angle, out=draws[:half])
-    torch.sin(angle, out=draws[half : 2 * half])
-    draws[: 2 * half].view(2, half).mul_(radius.log_().mul_(-2.0).sqrt_())
-    return draws[:count]
+    values[:half].addcmul_(radius, angle.cos())
+    rest = len(values) - half
+    values[half:].addcmul_(radius[:rest], angle.sin_()[:rest])

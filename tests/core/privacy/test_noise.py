@@ -7,7 +7,7 @@ import torch
 from leptonic.privacy.noise import noised
 from leptonic.randomness import SecureStream
 
-CHUNK = 2**16
+CHUNK = 2**18
 DEVIATION = 0.3
 
 

@@ -93,7 +93,7 @@ class OuterProducts:
         sums = dict(zip(self._inputs, products, strict=True)) | {name: bias.clone() for name in self._biases}
         if self._made is not None:
             for name, more in self._made.sums(weights[self._apart]).items():
-                sums[name] += more
+                sums[name] = sums[name] + more
         return sums
 
     def _of_one_row(self) -> Tensor:

@@ -3,7 +3,7 @@
 A float32 product over all rows at once rounds each partial sum, and in a large batch of aligned gradients the
 rounding comes near to the clipping slack of 1e-4: over n aligned rows it is about 3e-8 n^1.5 / sqrt(3) of one row.
 So products run over at most 128 examples and 1024 rows (3e-5 then), 256 examples' blocks are added pairwise,
-and those sums in float64.
+and those sums, where there are several, in float64.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ def weighted_products(gradients: Tensor, inputs: Sequence[Tensor], weights: Tens
     """The sum over examples i and rows t of weights_i gradients_it inputs_it^T, for each of the inputs.
 
     gradients: (n, rows, o). inputs: (n, rows, k) each. weights: (n,).
-    Returns a (o, k) sum for each of the inputs, and sum_it weights_i gradients_it, (o,); float64.
+    Returns a (o, k) sum for each of the inputs, and sum_it weights_i gradients_it, (o,), in the narrowest type that
+    holds them: float32 where nothing had to be added in float64.
     """
     examples, rows, outputs = gradients.shape
     size = max(1, min(_EXAMPLES, _ROWS // rows))
@@ -69,12 +70,12 @@ def _of_narrow_gradients(
 
 
 def summed(blocks: Sequence[Tensor], *, every: int) -> Tensor:
-    """The sum of float32 blocks, (*shape): pairwise within ``every`` blocks, in float64 beyond. Returns float64."""
-    total: Tensor | None = None
-    for start in range(0, len(blocks), every):
-        part = _pairwise(blocks[start : start + every])
-        total = part.to(wide(part)) if total is None else total.add_(part)
-    assert total is not None
+    """The sum of float32 blocks, (*shape): pairwise within ``every`` blocks, in float64 beyond, if there are more."""
+    total, *others = (_pairwise(blocks[start : start + every]) for start in range(0, len(blocks), every))
+    if others:
+        total = total.to(wide(total))
+        for other in others:
+            total += other
     return total
 
 

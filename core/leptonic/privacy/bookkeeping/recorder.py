@@ -65,7 +65,7 @@ class Recorder:
         """The sum over examples of gradients clipped to clip_norm, as :func:`leptonic.privacy.clipping.clipped_sums`.
 
         examples: of the last batch, 0 if nothing was run. mean: the loss was the mean over them, not the sum.
-        Returns float64 sums by parameter, and forgets the batch.
+        Returns sums by parameter, float64 or as precise as if they were, and forgets the batch.
         """
         self.expect(examples)
         try:

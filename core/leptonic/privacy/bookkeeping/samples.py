@@ -22,9 +22,10 @@ class Samples(Protocol):
         ...
 
     def sums(self, weights: Tensor) -> dict[str, Tensor]:
-        """For each parameter the sum of weights_i times example i's gradient, float64. Called once, after squares.
+        """For each parameter the sum of weights_i times example i's gradient. Called once, after squares.
 
-        weights: (n,) float32. An example of weight 0 adds exactly zero, whatever it holds.
+        weights: (n,) float32. An example of weight 0 adds exactly zero, whatever it holds. Returns float64, or
+        float32 where nothing was added in float64.
         """
         ...
 

@@ -164,7 +164,8 @@ def test_products_and_their_sums_are_precise() -> None:
         weights = torch.rand(shape[0], generator=generator)
         (product,), bias = weighted_products(gradients, [inputs], weights)
         wide = gradients.double() * weights.double()[:, None, None]
-        assert torch.allclose(product, torch.einsum("nto,nti->oi", wide, inputs.double()), atol=1e-3, rtol=1e-5)
-        assert torch.allclose(bias, wide.sum(dim=(0, 1)), atol=1e-3, rtol=1e-5)
+        exact = torch.einsum("nto,nti->oi", wide, inputs.double())
+        assert torch.allclose(product.double(), exact, atol=1e-3, rtol=1e-5)
+        assert torch.allclose(bias.double(), wide.sum(dim=(0, 1)), atol=1e-3, rtol=1e-5)
     blocks = [torch.full((3,), 0.1) for _ in range(1001)]
     assert torch.allclose(summed(blocks, every=8), torch.full((3,), 100.1).double(), rtol=1e-7)
