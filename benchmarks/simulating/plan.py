@@ -20,8 +20,8 @@ class Plan:
     turns: int = 15
     simulated_rounds: int = 20
     populations: tuple[int, ...] = (10**3, 10**4, 10**5, 10**6)
-    population_rounds: int = 150
-    population_repeats: int = 5
+    population_rounds: int = 100
+    population_repeats: int = 7
     soak_rounds: int = 1000
     soak_warm_up: int = 200
 

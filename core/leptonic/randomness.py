@@ -10,6 +10,7 @@ import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,9 @@ def distinct(seed: int, *path: Name, below: int, count: int) -> NDArray[np.int64
     while True:
         draws = (np.frombuffer(stream.digest(8 * words), "<u8") % np.uint64(max(1, below))).astype(np.int64)
         if words == count:
-            ordered = np.sort(draws)
-            if (ordered[1:] != ordered[:-1]).all():
+            ordered = draws.copy()
+            ordered.sort()
+            if not np.count_nonzero(ordered[1:] == ordered[:-1]):
                 return ordered
         else:
             _, first = np.unique(draws, return_index=True)
@@ -82,13 +84,19 @@ def distinct(seed: int, *path: Name, below: int, count: int) -> NDArray[np.int64
 
 def _name(seed: int, *path: Name) -> bytes:
     """One stream's name in bytes; no other has the same."""
-    parts = []
-    for part in (seed, *path):
-        # Length first: no part can run into the next, whatever characters it holds.
-        text = f"str:{part}" if isinstance(part, str) else f"int:{operator.index(part):d}"
-        content = text.encode()
-        parts.append(len(content).to_bytes(8, "little") + content)
-    return b"".join(parts)
+    return b"".join(
+        [_text(part) if isinstance(part, str) else _sized(b"int:%d" % operator.index(part)) for part in (seed, *path)]
+    )
+
+
+@lru_cache
+def _text(part: str) -> bytes:
+    return _sized(f"str:{part}".encode())
+
+
+def _sized(content: bytes) -> bytes:
+    """Length first: no part can run into the next, whatever characters it holds."""
+    return len(content).to_bytes(8, "little") + content
 
 
 @contextmanager
