@@ -8,7 +8,7 @@ Protective noise and secret sampling come from :class:`SecureStream` instead (DE
 import hashlib
 import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from leptonic.errors import PrivacyError
 
-__all__ = ["SecureStream", "derive", "distinct", "generator", "torch_stream"]
+__all__ = ["SecureStream", "derive", "distinct", "distinct_each", "generator", "torch_stream"]
 
 Name = str | int
 
@@ -82,16 +82,31 @@ def distinct(seed: int, *path: Name, below: int, count: int) -> NDArray[np.int64
         words = 2 * words
 
 
+def distinct_each(seed: int, *path: Name, last: Sequence[int], below: int, count: int) -> NDArray[np.int64]:
+    """What :func:`distinct` gives for each of the streams called (*path, number of ``last``), (numbers, count)."""
+    if count > below:
+        raise ValueError(f"{count} different integers below {below} do not exist")
+    start = _name(seed, *path)
+    words = b"".join([hashlib.shake_256(start + _number(each)).digest(8 * count) for each in last])
+    drawn = (np.frombuffer(words, "<u8") % np.uint64(max(1, below))).astype(np.int64).reshape(len(last), count)
+    drawn.sort(axis=1)
+    for row in np.flatnonzero((drawn[:, 1:] == drawn[:, :-1]).any(axis=1)):
+        drawn[row] = distinct(seed, *path, last[int(row)], below=below, count=count)
+    return drawn
+
+
 def _name(seed: int, *path: Name) -> bytes:
     """One stream's name in bytes; no other has the same."""
-    return b"".join(
-        [_text(part) if isinstance(part, str) else _sized(b"int:%d" % operator.index(part)) for part in (seed, *path)]
-    )
+    return b"".join([_text(part) if isinstance(part, str) else _number(part) for part in (seed, *path)])
 
 
 @lru_cache
 def _text(part: str) -> bytes:
     return _sized(f"str:{part}".encode())
+
+
+def _number(part: int) -> bytes:
+    return _sized(b"int:%d" % operator.index(part))
 
 
 def _sized(content: bytes) -> bytes:

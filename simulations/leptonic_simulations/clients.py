@@ -4,9 +4,11 @@ Every engine makes a client when it is asked and keeps the latest few, so that m
 population.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from torch import Tensor
 from leptonic.data.catalogue import spec_of
 from leptonic.data.describe import label_counts
 from leptonic.data.experiment_data import client_rows, training_examples
-from leptonic.data.partition import partition
+from leptonic.data.partition import SampledRows, partition
 from leptonic.errors import DataError
 from leptonic.experiment import Experiment, LabelFlip
 from leptonic.pipeline import NoisedPipeline
@@ -89,7 +91,27 @@ class SimulatedClients:
         self.trainer = LocalTrainer(experiment)
         self._home = SimulatedHome(folder, size=self.trainer.layout.size, alone=alone)
         self.liars, self._attack = liars_of(experiment), attack_of(experiment)
-        self.client = lru_cache(KEPT)(self._client)
+        self._kept: OrderedDict[int, Participant] = OrderedDict()
+
+    def client(self, index: int) -> Participant:
+        """One client. Raises DataError where its data do not do."""
+        kept = self._kept.get(index)
+        if kept is None:
+            return self._keep(index, self.data.rows[index])
+        self._kept.move_to_end(index)
+        return kept
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """They will be asked for, so that those of a sampled population draw their rows together, which is quicker.
+
+        Those whose data do not do are left for :meth:`client` to name.
+        """
+        if not isinstance(self.data.rows, SampledRows):
+            return
+        missing = [index for index in indices if index not in self._kept]
+        for index, rows in zip(missing, self.data.rows.several(missing), strict=True):
+            with suppress(DataError):
+                self._keep(index, rows)
 
     def respond(
         self, request: Request, content: bytes | memoryview, room: memoryview | None = None
@@ -119,10 +141,16 @@ class SimulatedClients:
         """Close the clients' home."""
         self._home.close()
 
-    def _client(self, index: int) -> Participant:
+    def _keep(self, index: int, rows: NDArray[np.intp]) -> Participant:
+        made = self._kept[index] = self._client(index, rows)
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return made
+
+    def _client(self, index: int, rows: NDArray[np.intp]) -> Participant:
         lies = index in self.liars
         labels = self._flipped if lies and isinstance(self._attack, LabelFlip) else self.data.labels
-        data = split(self.experiment, index, self.data.features, labels, self.data.rows[index])
+        data = split(self.experiment, index, self.data.features, labels, rows)
         kind = Liar if lies and self._attack and not needs_the_honest(self._attack) else Participant
         seeded = self.experiment.simulation.seeded_noise
         return kind(self.trainer, data, index, self._home, seeded_noise=seeded)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from leptonic.errors import PrivacyError
-from leptonic.randomness import SecureStream, derive, distinct, generator, torch_stream
+from leptonic.randomness import SecureStream, derive, distinct, distinct_each, generator, torch_stream
 
 # RFC 8439, appendix A.1, test vectors 1 and 2: zero key and nonce, block counters 0 and 1.
 RFC_8439_BLOCKS = bytes.fromhex(
@@ -179,6 +179,17 @@ def test_distinct_streams_differ_by_their_path() -> None:
     assert not np.array_equal(first, second)
 
 
+@given(count=st.integers(0, 12), room=st.integers(0, 60), last=st.lists(st.integers(0, 2**40), max_size=9))
+def test_many_streams_draw_what_each_draws(count: int, room: int, last: list[int]) -> None:
+    """Also where little room makes repeated draws likely."""
+    found = distinct_each(3, "rows", last=last, below=count + room, count=count)
+    assert found.shape == (len(last), count)
+    alone = [distinct(3, "rows", each, below=count + room, count=count).tolist() for each in last]
+    assert found.tolist() == alone
+
+
 def test_more_distinct_integers_than_there_are_is_an_error() -> None:
     with pytest.raises(ValueError, match="do not exist"):
         distinct(1, "rows", below=3, count=4)
+    with pytest.raises(ValueError, match="do not exist"):
+        distinct_each(1, "rows", last=[1], below=3, count=4)

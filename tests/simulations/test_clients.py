@@ -8,7 +8,7 @@ import pytest
 from tests.simulations.asking import clients_of_sizes, content_for, requests_for
 from tests.simulations.small import experiment
 
-from leptonic.errors import RunError
+from leptonic.errors import DataError, RunError
 from leptonic_simulations.clients import KEPT, FederatedData, SimulatedClients
 
 MILLION = {
@@ -21,10 +21,9 @@ MILLION = {
 def test_clients_are_made_when_asked_and_only_the_latest_are_kept(tmp_path: Path) -> None:
     made = experiment(federation=MILLION)
     with closing(SimulatedClients(made, tmp_path, FederatedData.of(made))) as clients:
-        assert clients.client.cache_info().currsize == 0
-        for index in range(0, 1_000_000, 700):
-            assert len(clients.client(index).data) == 20
-        assert clients.client.cache_info().currsize == KEPT
+        first = {index: clients.client(index) for index in range(0, 1_000_000, 700)}
+        assert all(len(client.data) == 20 for client in first.values())
+        assert sum(clients.client(index) is client for index, client in reversed(first.items())) == KEPT
         assert clients.data.label_counts(10).sum(axis=1).tolist() == [20] * 1000
 
 
@@ -34,12 +33,34 @@ def test_a_client_that_was_forgotten_is_the_same_when_it_is_made_again(tmp_path:
         content = content_for(clients)
         (asked,) = requests_for(made, [123_456], content)
         _, first = clients.respond(asked, content)
-        clients.client.cache_clear()
+        clients.expect(range(KEPT))
         _, again = clients.respond(asked, content)
         assert first == again != b""
 
 
-def test_a_client_that_cannot_be_made_answers_that_it_failed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alpha", [None, 0.3])
+def test_clients_that_were_expected_are_as_those_that_were_not(tmp_path: Path, alpha: float | None) -> None:
+    made = experiment(federation=MILLION | {"partition": {"scheme": "sampled", "examples": 20, "alpha": alpha}})
+    with closing(SimulatedClients(made, tmp_path, FederatedData.of(made))) as clients:
+        known = clients.client(5)
+        clients.expect([5, 999_999, 7])
+        assert clients.client(5) is known
+        for index in (999_999, 7, 8):
+            assert clients.client(index).data.rows.tolist() == clients.data.rows[index].tolist()
+
+
+def test_a_client_that_cannot_be_made_is_named_when_it_is_asked(tmp_path: Path) -> None:
+    sampled = {"scheme": "sampled", "examples": 1}
+    made = experiment(
+        evaluation={"on": ["clients"], "holdout": 0.6}, federation={"clients": 20, "cohort": 2, "partition": sampled}
+    )
+    with closing(SimulatedClients(made, tmp_path, FederatedData.of(made))) as clients:
+        clients.expect([3])
+        with pytest.raises(DataError, match=r"client 3 .*holdout"):
+            clients.client(3)
+
+
+def test_a_client_that_cannot_be_made_answers_answers_that_it_failed(tmp_path: Path) -> None:
     made = experiment(evaluation={"on": ["clients"], "holdout": 0.6}, federation={"clients": 2})
     with closing(clients_of_sizes(made, tmp_path, (1, 30))) as clients:
         content = content_for(clients)

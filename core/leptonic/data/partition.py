@@ -15,7 +15,7 @@ from leptonic import randomness
 from leptonic.errors import DataError
 from leptonic.experiment import ClassesPerClient, Dirichlet, Iid, NaturalPartition, Partition, QuantitySkew, Sampled
 
-__all__ = ["partition"]
+__all__ = ["SampledRows", "partition"]
 
 Rows = NDArray[np.intp]
 
@@ -76,6 +76,13 @@ class SampledRows(Sequence[Rows]):
         if self._settings.alpha is None:
             return randomness.distinct(self._seed, "partition", client, below=self._rows, count=self._settings.examples)
         return self._skewed(self._settings.alpha, randomness.generator(self._seed, "partition", client))
+
+    def several(self, clients: Sequence[int]) -> list[Rows]:
+        """Each one's rows, as one by one, which takes longer."""
+        if self._settings.alpha is not None:
+            return [self[client] for client in clients]
+        count = self._settings.examples
+        return [*randomness.distinct_each(self._seed, "partition", last=clients, below=self._rows, count=count)]
 
     def _skewed(self, alpha: float, stream: np.random.Generator) -> Rows:
         """Class sizes by a draw from Dirichlet(alpha); what a class has not goes to those that have room."""

@@ -72,6 +72,7 @@ class BatchedEngine:
         started = time.perf_counter()
         works: dict[int, LocalWork] = {}
         outcomes: dict[int, Outcome] = {}
+        self._clients.expect([request.client for request in requests])
         for request in requests:
             try:
                 client, session = self._clients.client(request.client), self._clients.session(request)
