@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.core.privacy.bookkeeping.truth import assert_same, recorded
 from torch import Tensor, nn
 
+from leptonic.device import channels_last, placed
 from leptonic.errors import PrivacyError
 
 torch.set_num_threads(1)
@@ -85,6 +86,15 @@ def test_convolutions_of_two_dimensions(
         stride, kernel = 1, (3, 1)
     layer = nn.Conv2d(channels, 6, kernel, stride, padding, dilation, groups, bias, mode)
     assert_same(layer, normal(count, channels, *size, seed=seed))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 8])
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolutions_of_models_that_lie_with_channels_last(channels: int, bias: bool) -> None:
+    torch.manual_seed(channels)
+    model = nn.Sequential(nn.Conv2d(channels, 6, 3, padding=1, bias=bias), nn.MaxPool2d(2), nn.Conv2d(6, 5, 3))
+    placed(model, torch.device("cpu"))
+    assert_same(model, channels_last(normal(9, channels, 12, 12, seed=1)))
 
 
 @few
