@@ -64,7 +64,7 @@ def measured(workload: Workload, options: argparse.Namespace) -> Iterator[Figure
         "plain": steps.plain(_made(workload), features, labels, whole=True),
         "ours": steps.ours(_made(workload), features, labels),
     }
-    if any(parameter.ndim == 4 for parameter in _made(workload).parameters()):
+    if features.ndim == 4:
         sides["as it comes"] = steps.plain(workload.make(), features, labels, whole=True)
     slow, refused = {}, []
     for mode in OPACUS[-1:] if options.quick else OPACUS:
@@ -90,9 +90,9 @@ def measured(workload: Workload, options: argparse.Namespace) -> Iterator[Figure
             slower <= TARGET_WORST if goal else None,
         )
     others = {"as it comes": "no privacy, PyTorch's layout"} | {mode: f"Opacus {mode}" for mode in slow}
-    for side, title in ((side, title) for side, title in others.items() if side in times):
+    for side in [side for side in others if side in times]:
         ours, theirs = statistics.median(times["ours"]), statistics.median(times[side])
-        yield Figure(f"{name}: whole step", "ms", 1e3 * ours, 1e3 * theirs, title, theirs / ours)
+        yield Figure(f"{name}: whole step", "ms", 1e3 * ours, 1e3 * theirs, others[side], theirs / ours)
     for mode in refused:
         yield Figure(f"{name}: whole step of Opacus {mode}", "ms", None, target="Opacus cannot")
 

@@ -69,11 +69,10 @@ def distinct(seed: int, *path: Name, below: int, count: int) -> NDArray[np.int64
         raise ValueError(f"{count} different integers below {below} do not exist")
     stream, words = hashlib.shake_256(_name(seed, *path)), count
     while True:
-        draws = (np.frombuffer(stream.digest(8 * words), "<u8") % np.uint64(max(1, below))).astype(np.int64)
+        draws = _reduced(stream.digest(8 * words), below)
         if words == count:
-            ordered = draws.copy()
-            ordered.sort()
-            if not np.count_nonzero(ordered[1:] == ordered[:-1]):
+            ordered = np.sort(draws)
+            if (ordered[1:] != ordered[:-1]).all():
                 return ordered
         else:
             _, first = np.unique(draws, return_index=True)
@@ -88,11 +87,16 @@ def distinct_each(seed: int, *path: Name, last: Sequence[int], below: int, count
         raise ValueError(f"{count} different integers below {below} do not exist")
     start = _name(seed, *path)
     words = b"".join([hashlib.shake_256(start + _number(each)).digest(8 * count) for each in last])
-    drawn = (np.frombuffer(words, "<u8") % np.uint64(max(1, below))).astype(np.int64).reshape(len(last), count)
+    drawn = _reduced(words, below).reshape(len(last), count)
     drawn.sort(axis=1)
     for row in np.flatnonzero((drawn[:, 1:] == drawn[:, :-1]).any(axis=1)):
         drawn[row] = distinct(seed, *path, last[int(row)], below=below, count=count)
     return drawn
+
+
+def _reduced(words: bytes, below: int) -> NDArray[np.int64]:
+    """Words of 64 bits, each brought below a bound."""
+    return (np.frombuffer(words, "<u8") % np.uint64(max(1, below))).astype(np.int64)
 
 
 def _name(seed: int, *path: Name) -> bytes:

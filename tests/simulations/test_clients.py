@@ -60,7 +60,7 @@ def test_a_client_that_cannot_be_made_is_named_when_it_is_asked(tmp_path: Path) 
             clients.client(3)
 
 
-def test_a_client_that_cannot_be_made_answers_answers_that_it_failed(tmp_path: Path) -> None:
+def test_a_client_that_cannot_be_made_answers_that_it_failed(tmp_path: Path) -> None:
     made = experiment(evaluation={"on": ["clients"], "holdout": 0.6}, federation={"clients": 2})
     with closing(clients_of_sizes(made, tmp_path, (1, 30))) as clients:
         content = content_for(clients)

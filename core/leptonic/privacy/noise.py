@@ -18,7 +18,7 @@ _LATTICE_BITS = 20
 """Noised sums lie on multiples of a power of two, about 2^-20 standard deviations of the noise."""
 
 _PAIRS = 2**17
-"""Draws at a time, so that they stay in the cache."""
+"""Drawn at a time: many enough that what surrounds each operation weighs little, few enough for a small room."""
 
 
 def noised(totals: Sequence[Tensor], deviation: float, stream: SecureStream) -> list[Tensor]:

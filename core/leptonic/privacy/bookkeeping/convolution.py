@@ -100,9 +100,9 @@ class _Patches:
         self._kernel, self._stride, self._dilation = (
             _pair(side) for side in (module.kernel_size, module.stride, module.dilation)
         )
-        fan = module.weight[0].numel() + self._ones
-        self.parts: Sequence[Pair] = [(1, fan * module.out_channels)]
-        self.copied = fan * module.groups * gradients[0, ..., 0].numel()
+        self._fan = module.weight[0].numel() + self._ones
+        self.parts: Sequence[Pair] = [(1, self._fan * module.out_channels)]
+        self.copied = self._fan * module.groups * gradients[0, ..., 0].numel()
         self._name, self._scratch = (module, "patches"), scratch
 
     def gradients(self, inputs: Tensor, gradients: Tensor, out: Sequence[Tensor]) -> None:
@@ -113,8 +113,7 @@ class _Patches:
         groups, per_group, pixels = self._groups, channels // self._groups, height * width
         (down, across), (stride_y, stride_x), (dilation_y, dilation_x) = self._kernel, self._stride, self._dilation
         per_channel = padded_height * padded_width
-        fan = self._ones + per_group * down * across
-        copied = self._scratch.empty(self._name, (count, groups, fan, pixels), inputs)
+        copied = self._scratch.empty(self._name, (count, groups, self._fan, pixels), inputs)
         copied[:, :, : self._ones] = 1.0
         copied[:, :, self._ones :].view(count, groups, per_group, down, across, height, width).copy_(
             inputs.as_strided(
@@ -134,9 +133,9 @@ class _Patches:
         by_group = gradients.reshape(count, pixels, groups, outputs // groups).transpose(1, 2)
         together = count * groups
         torch.bmm(
-            copied.view(together, fan, pixels),
+            copied.view(together, self._fan, pixels),
             by_group.reshape(together, pixels, outputs // groups),
-            out=out[0][0].view(together, fan, outputs // groups),
+            out=out[0][0].view(together, self._fan, outputs // groups),
         )
 
     def named(self, totals: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -155,10 +154,10 @@ class _NeighbouringRows:
 
     def __init__(self, module: Convolution, gradients: Tensor, scratch: Scratch) -> None:
         self._shape, (self._down, self._across) = tuple(module.weight.shape), _pair(module.kernel_size)
-        row = self._across * module.in_channels
+        self._line = self._across * module.in_channels
         bias = [(1, module.out_channels)] if _has_bias(module) else []
-        self.parts: Sequence[Pair] = [(self._down, row * module.out_channels), *bias]
-        self.copied = row * gradients[0, ..., 0].numel()
+        self.parts: Sequence[Pair] = [(self._down, self._line * module.out_channels), *bias]
+        self.copied = self._line * gradients[0, ..., 0].numel()
         self._name, self._scratch = (module, "rows"), scratch
 
     def gradients(self, inputs: Tensor, gradients: Tensor, out: Sequence[Tensor]) -> None:
@@ -166,19 +165,18 @@ class _NeighbouringRows:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         count, channels, padded_height, padded_width = inputs.shape
         _, height, width, outputs = gradients.shape
-        line = self._across * channels
         rows = inputs.as_strided(
-            (count, padded_height, width, line),
+            (count, padded_height, width, self._line),
             (padded_height * padded_width * channels, padded_width * channels, channels, 1),
             inputs.storage_offset(),
         )
-        copied = self._scratch.empty(self._name, (count, padded_height * width, line), inputs)
+        copied = self._scratch.empty(self._name, (count, padded_height * width, self._line), inputs)
         copied.view(rows.shape).copy_(rows)
         upright = gradients.reshape(count, height * width, outputs)
         kernel_rows, *biases = out
         for y, kernel_row in enumerate(kernel_rows):
             lines = copied[:, y * width : y * width + height * width]
-            torch.bmm(upright.transpose(1, 2), lines, out=kernel_row.view(count, outputs, line))
+            torch.bmm(upright.transpose(1, 2), lines, out=kernel_row.view(count, outputs, self._line))
         for bias in biases:
             torch.sum(upright, dim=1, out=bias[0])
 
