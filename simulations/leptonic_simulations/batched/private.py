@@ -97,7 +97,7 @@ def _released(
     for client, own in enumerate(protections):
         deviation = own.plan.noise_multiplier * clip_norm
         upright = pieces.upright([total[client] for total in sums])
-        means = [total.float() / own.plan.batch_size for total in noised(upright, deviation, own.noise)]
+        means = [total / own.plan.batch_size for total in noised(upright, deviation, own.noise)]
         parts.append(pieces.upright(means))
     return [torch.stack(part).to(total.device) for part, total in zip(zip(*parts, strict=True), sums, strict=True)]
 

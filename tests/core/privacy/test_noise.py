@@ -3,6 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.stats import kstest
 
 from leptonic.privacy.noise import noised
 from leptonic.randomness import SecureStream
@@ -13,23 +15,48 @@ DEVIATION = 0.3
 
 @pytest.mark.parametrize("sizes", [(1,), (7,), (3, 0, 4), (CHUNK,), (CHUNK - 1, 2, 5)])
 def test_many_sums_take_their_noise_from_one_keystream(sizes: tuple[int, ...]) -> None:
-    """Against NumPy's Box and Muller on the same keystream, of which a chunk takes whole pairs."""
+    """Against Box and Muller in float64 on the same keystream, of which a chunk takes whole pairs, and whole words."""
     key = b"k" * 32
-    sums = [torch.full((size,), 10.0**place, dtype=torch.float64) for place, size in enumerate(sizes)]
+    sums = [torch.full((size,), place / 8, dtype=torch.float64) for place, size in enumerate(sizes)]
     before = [total.clone() for total in sums]
     noises = [after - total for after, total in zip(noised(sums, DEVIATION, SecureStream(key)), sums, strict=True)]
     reference, count = SecureStream(key), sum(sizes)
-    chunks = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
-    drawn = np.concatenate([reference.normal(chunk + chunk % 2)[:chunk] for chunk in chunks])
+    drawn = np.concatenate([_normal(reference, min(CHUNK, count - start)) for start in range(0, count, CHUNK)])
     lattice = 2.0 ** (math.floor(math.log2(DEVIATION)) - 20)
-    assert np.abs(torch.cat(noises).numpy() - DEVIATION * drawn).max() <= lattice
+    direction = 2.0**-21  # in radians, of float32's angles, sines and cosines
+    assert np.abs(torch.cat(noises).numpy() - DEVIATION * drawn).max() <= lattice + direction * 6 * DEVIATION
     assert all(torch.equal(total, same) for total, same in zip(sums, before, strict=True))
+
+
+def _normal(stream: SecureStream, count: int) -> NDArray[np.float64]:
+    pairs = (count + 1) // 2
+    radius = np.sqrt(-2 * np.log(stream.uniform(pairs)))
+    halves = stream.words((pairs + 1) // 2).view(np.int32)[:pairs]
+    angle = halves.astype(np.float64) * (2 * np.pi / 2**32)
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
+
+
+def test_draws_follow_the_normal_law_and_do_not_go_together() -> None:
+    """Both of a pair, near the centre and far from it: at a million draws, five standard errors and more."""
+    count = 2**20
+    (drawn,) = noised([torch.zeros(count)], 1.0, SecureStream(b"n" * 32))
+    draws = drawn.double()
+    assert kstest(draws.numpy(), "norm").pvalue > 1e-4
+    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert abs(float((draws**power).mean()) - moment) < 5 * math.sqrt(variance / count)
+    for part in draws.split(CHUNK):
+        one, other = part.view(2, -1)
+        for first, second in ((one, other), (one**2 - 1, other**2 - 1)):
+            spread = math.sqrt(float((first**2).mean() * (second**2).mean()) * len(one))
+            assert abs(float((first * second).sum())) < 5 * spread
+    far = float((draws.abs() > 4).double().mean())
+    assert abs(far - 6.334e-5) < 5 * math.sqrt(6.334e-5 / count)
 
 
 def test_each_keeps_its_shape_and_lies_on_the_lattice() -> None:
     sums = [torch.rand(3, 4).t(), torch.rand(()), torch.zeros(0, 5)]
     made = noised(sums, 3.0, SecureStream())
     assert [total.shape for total in made] == [total.shape for total in sums]
-    assert all(total.dtype == torch.float64 for total in made)
-    steps = made[0] * 2.0**19
+    assert all(total.dtype == torch.float32 for total in made)
+    steps = made[0].double() * 2.0**19
     assert torch.equal(steps, steps.round())

@@ -5,7 +5,8 @@ and for several the sum over all pairs of rows of (g_s . g_t)(x_s . x_t), the Gr
 Source: Goodfellow 2015, arXiv 1510.01799; Li et al. 2022, arXiv 2110.05679.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,18 @@ from leptonic.privacy.clipping import squared_norms, wide, without
 
 __all__ = ["OuterProducts", "linear", "outer_products"]
 
-_ALLOWANCE = 2.0**-20
 _CANCELLING = 100.0
 
+_BLOCK = 256
+"""Values of a row that are multiplied at a time: fewer add up with less rounding."""
+
 _FEW_ROWS, _MANY_ROWS, _WIDE = 8, 48, 256
-"""Products of 8 rows with up to 48 take no longer for each pair than of 48 with 48, where rows have 256 values or more:
-those above the diagonal are then enough, and take two thirds of the time of all."""
+"""On Intel's processors products of 8 rows with up to 48 take no longer for each pair than of 48 with 48, where rows
+have 256 values or more: those above the diagonal are then enough, and take two thirds of the time of all. On AMD's they
+would take half as long again."""
+
+_ROUNDING = 2.0**-24
+"""At most by so much, relatively, does one operation in float32 round."""
 
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -54,12 +61,13 @@ def outer_products(gradients: Tensor, inputs: Mapping[str, Tensor], biases: Sequ
 class OuterProducts:
     """Norms in factored form; gradients only of those few examples for which that would not be precise.
 
-    In float32 the Gram form is wrong by a small multiple of 2^-24 (sum_t |g_t| |x_t|)^2, and the weighted sum by
-    one of 2^-24 sum_t |g_t| |x_t|. Both matter where rows cancel. Hence: 2^-20 of that square (measured errors are
-    below three quarters of it for constant rows, below an eighth for random ones) is added, which can only lower
-    the factor; and where the square exceeds 100 squared norms, or is not finite, the example's gradient is made,
-    and both its norm and its part in the sum come from what was made. So factors fall below the exact ones by at
-    most 5e-5, and an error of 2^-20 more would raise them by no more than that, which the slack covers.
+    Where rows cancel, little is left of large products, and their rounding is large beside it. Hence squares are
+    raised by the most that they can be wrong by, whatever the rows hold: a product of two rows of k values is wrong
+    by at most k 2^-24 times the product of their lengths, which every other factor then multiplies. That can only
+    lower an example's factor: by some 2e-5 for rows that have little to do with each other. Where the square of
+    sum_t |g_t| |x_t| exceeds 100 squared norms, or is not finite, the example's gradient is made, and both its norm
+    and its part in the sum come from what was made: that part is wrong by a multiple of 2^-24 sum_t |g_t| |x_t|,
+    which the slack covers up to there.
     """
 
     def __init__(self, gradients: Tensor, inputs: Mapping[str, Tensor], biases: Sequence[str]) -> None:
@@ -71,9 +79,9 @@ class OuterProducts:
         """As :meth:`Samples.squares`."""
         if self._gradients.shape[1] == 1:
             return self._of_one_row()
-        squares, square_of_sum, vanished = self._gram()
-        exact = (square_of_sum <= _CANCELLING * squares) | (square_of_sum == 0)
-        squares += _ALLOWANCE * square_of_sum + vanished
+        squares, square_of_sum, allowance = self._gram()
+        exact = ((square_of_sum <= _CANCELLING * squares) | (square_of_sum == 0)) & allowance.isfinite()
+        squares += allowance
         if bool(exact.all()):
             return squares
         self._apart = torch.nonzero(~exact).flatten()
@@ -103,24 +111,19 @@ class OuterProducts:
         return factor * (torch.stack(others).sum(dim=0) + len(self._biases))
 
     def _gram(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Squared norms, (sum_t |g_t| |x_t|)^2, and at most what underflow took, each (n,) float64."""
-        examples, rows, outputs = self._gradients.shape
-        widths = sum(source.shape[2] for source in self._inputs.values())
-        gram = self._gradients.new_zeros(examples, rows, rows)
-        other = torch.full_like(gram, float(len(self._biases)))
-        halves = _add_products(gram, self._gradients)
-        for source in self._inputs.values():
-            halves = _add_products(other, source) or halves
-        of_gradients, of_inputs = torch.stack([g.diagonal(dim1=1, dim2=2) for g in (gram, other)]).to(wide(gram))
-        lengths = of_gradients.sqrt() * of_inputs.sqrt()
+        """Squared norms, (sum_t |g_t| |x_t|)^2, and the most that the first can be too small by, each (n,) float64."""
+        rows, outputs = self._gradients.shape[1:]
+        widths = [source.shape[2] for source in self._inputs.values()]
+        gram, of_gradients = _products([self._gradients], ones=0)
+        other, of_inputs = _products(self._inputs.values(), ones=len(self._biases))
+        allowance = (_roundings(widths) + 1) * _weighed(gram, of_inputs)
+        allowance += (_roundings([outputs]) + rows) * _weighed(other, of_gradients)
         # In a product of two rows each term that float32 does not hold is below its least normal number.
-        ends = (of_gradients.sum(dim=1) + rows * outputs * _TINY) * widths
-        ends += (of_inputs.sum(dim=1) + rows * widths * _TINY) * outputs
-        gram.mul_(other)
-        if halves:
-            gram.mul_(_twice_above(rows, gram))
-        squares = gram.flatten(1).sum(dim=1).to(wide(gram))
-        return squares, lengths.sum(dim=1).square(), rows * _TINY * ends
+        ends = (of_gradients.square().sum(dim=1) + rows * outputs * _TINY) * sum(widths)
+        ends += (of_inputs.square().sum(dim=1) + rows * sum(widths) * _TINY) * outputs
+        squares = gram.mul_(other).sum(dim=2).to(wide(gram)).sum(dim=1)
+        square_of_sum = (of_gradients * of_inputs).sum(dim=1).square()
+        return squares, square_of_sum, _ROUNDING * allowance + rows * _TINY * ends
 
     def _materialised(self, chosen: Tensor) -> Materialised:
         gradients = self._gradients[chosen]
@@ -128,19 +131,46 @@ class OuterProducts:
         return Materialised(samples | dict.fromkeys(self._biases, gradients.sum(dim=1)))
 
 
-def _add_products(total: Tensor, rows: Tensor) -> bool:
-    """Add every two rows' product, of (n, rows, k), to (n, rows, rows); True if some below the diagonal lack."""
-    count, turned = rows.shape[1], rows.transpose(1, 2)
-    if rows.shape[2] < _WIDE or count > _MANY_ROWS:
-        total.baddbmm_(rows, turned)
-        return False
+def _products(sources: Iterable[Tensor], *, ones: int) -> tuple[Tensor, Tensor]:
+    """Products of every two rows of each of the sources (n, rows, k), side by side with so many columns of ones.
+
+    Returns (n, rows, rows), and the rows' lengths, (n, rows), wide.
+    """
+    first, *others = [block for source in sources for block in source.split(_BLOCK, dim=2)]
+    total = _with_itself(first)
+    for block in others:
+        total += _with_itself(block)
+    if ones:
+        total += float(ones)
+    return total, total.diagonal(dim1=1, dim2=2).to(wide(total)).sqrt()
+
+
+def _with_itself(block: Tensor) -> Tensor:
+    count, turned = block.shape[1], block.transpose(1, 2)
+    if block.shape[2] < _WIDE or count > _MANY_ROWS or not _on_intel():
+        return torch.bmm(block, turned)
+    total = block.new_empty(len(block), count, count)
     for start in range(0, count, _FEW_ROWS):
-        few = slice(start, start + _FEW_ROWS)
-        total[:, few, start:] += torch.bmm(rows[:, few], turned[:, :, start:])
-    return True
+        end = start + _FEW_ROWS
+        total[:, start:end, start:] = torch.bmm(block[:, start:end], turned[:, :, start:])
+        total[:, end:, start:end] = total[:, start:end, end:].transpose(1, 2)
+    return total
 
 
-def _twice_above(rows: int, like: Tensor) -> Tensor:
-    """What a product of two rows counts for where half of them are known, (rows, rows)."""
-    strip = torch.arange(rows, device=like.device) // _FEW_ROWS
-    return (strip[:, None] <= strip).to(like.dtype) + (strip[:, None] < strip)
+def _roundings(widths: Sequence[int]) -> int:
+    """How often, at most, what becomes of one product of two values is rounded in :func:`_products`."""
+    return min(_BLOCK, max(widths)) + sum(-(-width // _BLOCK) for width in widths)
+
+
+def _weighed(products: Tensor, lengths: Tensor) -> Tensor:
+    """sum_st |products_st| lengths_s lengths_t for each example. Returns (n,), wide."""
+    narrow = lengths.to(products.dtype)[:, :, None]
+    rows = torch.bmm(products.abs(), narrow).to(lengths.dtype)
+    return (rows[:, :, 0] * lengths).sum(dim=1)
+
+
+@lru_cache
+def _on_intel() -> bool:
+    """Whether this is known to be one of Intel's processors, for which MKL has ways of its own."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return "Intel" in capabilities.get("cpu_name", "")

@@ -113,29 +113,37 @@ def test_rows_that_cancel_keep_the_bound_and_the_norm(
     # What was made in float32 differs from the truth, yet its norm is the norm of what is summed.
     rounding = (gradients.double().norm(dim=2) * (inputs.double().square().sum(dim=2) + 1).sqrt()).sum(dim=1) * 1e-6
     assert bool((squares.sqrt() >= true.sqrt() * (1 - 5e-5) - rounding).all())
-    assert bool((squares.sqrt() <= true.sqrt() * (1 + 1e-4) + rounding).all())
+    assert bool((squares.sqrt() <= true.sqrt() * (1 + 2e-3) + rounding).all())
     for one in range(4):
         alone = OuterProducts(gradients[one : one + 1], {"weight": inputs[one : one + 1]}, ["bias"])
         (sums,) = bounded_sums([alone], 1e-3)
         assert math.sqrt(sum(float(total.square().sum()) for total in sums.values())) <= 1e-3
 
 
-@pytest.mark.parametrize("rows", [2, 13, 16, 48, 64])
-@pytest.mark.parametrize("fill", ["random", "constant", "positive"])
-@pytest.mark.parametrize("widths", [(500, 300), (4096, 1000)])
+@pytest.mark.parametrize("rows", [2, 13, 32, 48, 64])
+@pytest.mark.parametrize("fill", ["random", "constant", "positive", "opposite"])
+@pytest.mark.parametrize("widths", [(500, 300), (4096, 1000), (128, 40)])
 def test_the_gram_form_is_wrong_by_less_than_what_is_added_for_it(
     rows: int, fill: str, widths: tuple[int, int]
 ) -> None:
+    """Above all for rows of one value, different in each example, where every addition rounds to the same side."""
     generator = torch.Generator().manual_seed(rows)
-    gradients, inputs = (torch.randn((8, rows, width), generator=generator) for width in widths)
-    if fill == "constant":
-        gradients, inputs = torch.full_like(gradients, 0.1), torch.full_like(inputs, 0.3)
+    gradients, inputs = (torch.randn((40, rows, width), generator=generator) for width in widths)
+    if fill in ("constant", "opposite"):
+        gradients, inputs = (
+            torch.rand((40, 1, 1), generator=generator).expand_as(made).contiguous() for made in (gradients, inputs)
+        )
+    if fill == "opposite":
+        gradients[:, ::2] *= -1
     if fill == "positive":
         gradients, inputs = gradients.abs(), inputs.abs()
-    squares, square_of_sum, _ = OuterProducts(gradients, {"weight": inputs}, ["bias"])._gram()
+    squares, square_of_sum, allowance = OuterProducts(gradients, {"weight": inputs}, ["bias"])._gram()
     exact = torch.bmm(gradients.double().transpose(1, 2), inputs.double()).square().sum(dim=(1, 2))
     exact += gradients.double().sum(dim=1).square().sum(dim=1)
-    assert bool(((squares - exact).abs() <= 2.0**-20 * square_of_sum).all())
+    assert bool(((squares - exact).abs() <= allowance).all())
+    assert bool((allowance <= (600 + rows) * 2.0**-24 * square_of_sum).all())
+    if fill == "random":
+        assert bool((allowance <= 2e-4 * exact).all())
 
 
 def test_gradients_too_small_for_float32_squares_count() -> None:
