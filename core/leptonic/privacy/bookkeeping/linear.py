@@ -5,8 +5,9 @@ and for several the sum over all pairs of rows of (g_s . g_t)(x_s . x_t), the Gr
 Source: Goodfellow 2015, arXiv 1510.01799; Li et al. 2022, arXiv 2110.05679.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -172,5 +173,5 @@ def _weighed(products: Tensor, lengths: Tensor) -> Tensor:
 @lru_cache
 def _on_intel() -> bool:
     """Whether this is known to be one of Intel's processors, for which MKL has ways of its own."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return "Intel" in capabilities.get("cpu_name", "")
+    capabilities: Callable[[], Mapping[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+    return "Intel" in str(capabilities().get("cpu_name"))
