@@ -74,18 +74,18 @@ class _Layer(torch.autograd.Function):
         inputs, hidden, cell, inner, recurrent, bias, _, ctx.layer, ctx.receive = arguments
         steps, examples, _ = inputs.shape
         size = recurrent.shape[1]
-        gates = F.linear(inputs, inner, bias)
+        # tanh(z) = 2 sigmoid(2z) - 1: one sigmoid over all gates takes a fifth of the time of a tanh beside it.
+        candidates = slice(2 * size, 3 * size)
+        gates = F.linear(inputs, _doubled(inner, candidates), None if bias is None else _doubled(bias, candidates))
         if not gates.is_contiguous():
             gates = gates.contiguous()
         hiddens, cells = (gates.new_empty(steps + 1, examples, size) for _ in range(2))
         hiddens[0], cells[0] = hidden, cell
         squashed = gates.new_empty(steps, examples, size)
-        across = recurrent.t()
+        across = _doubled(recurrent, candidates).t()
         for step in range(steps):
-            now = gates[step].addmm_(hiddens[step], across)
-            now[:, : 2 * size].sigmoid_()
-            now[:, 2 * size : 3 * size].tanh_()
-            now[:, 3 * size :].sigmoid_()
+            now = gates[step].addmm_(hiddens[step], across).sigmoid_()
+            now[:, candidates].mul_(2.0).sub_(1.0)
             let_in, keep, candidate, let_out = now.chunk(4, dim=1)
             torch.mul(keep, cells[step], out=cells[step + 1]).addcmul_(let_in, candidate)
             torch.tanh(cells[step + 1], out=squashed[step])
@@ -107,6 +107,13 @@ class _Layer(torch.autograd.Function):
         ctx.receive(ctx.layer, inputs.transpose(0, 1), hiddens[:-1].transpose(0, 1), rows)
         of_inputs = of_gates @ inner if ctx.needs_input_grad[0] else None
         return of_inputs, of_hidden, of_cell, *[None] * 6
+
+
+def _doubled(weights: Tensor, rows: slice) -> Tensor:
+    """A copy with these rows doubled, which is exact."""
+    doubled = weights.clone()
+    doubled[rows] *= 2.0
+    return doubled
 
 
 def _back(gates: Tensor, cell: Tensor, squashed: Tensor, of_hidden: Tensor, of_cell: Tensor, out: Tensor) -> None:
