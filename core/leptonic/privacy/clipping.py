@@ -25,7 +25,7 @@ _SLACK = 1e-4
 """Gradients are clipped to the bound times (1 - slack). The slack pays for float32: rounding of factors and
 products, and of the *other* examples' gradients and of the sum, which shifts when an example joins."""
 
-_NORM_BLOCK = 4096
+_NORM_BLOCK = 2048
 _SUM_BLOCK = 32
 
 
@@ -65,7 +65,8 @@ def squared_lengths(rows: Tensor) -> Tensor:
     """Squared norm of each row of (..., k). Returns (...), wide.
 
     In blocks: a float32 norm over millions of values can be wrong by parts in a thousand, which would void
-    the bound, and float64 throughout takes 17 times as long.
+    the bound, and float64 throughout takes 17 times as long. Over 2048 values it is wrong by at most 6e-5, in
+    whatever order they are added.
     """
     size = rows.shape[-1]
     least = max(1, -(-size // _NORM_BLOCK))

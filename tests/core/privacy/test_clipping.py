@@ -73,7 +73,7 @@ def test_zero_gradients_are_not_divided_by_their_norm() -> None:
     assert clip_factors([torch.zeros((2, 3))], 1.0).tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("size", [4095, 4096, 4097, 1_660_000])
+@pytest.mark.parametrize("size", [2047, 2048, 2049, 4097, 1_660_000])
 def test_norms_of_long_gradients_are_exact_enough(size: int) -> None:
     # A plain float32 norm of equal values is wrong by up to 4e-4 here, four times the slack.
     sample = torch.full((2, size), 0.1)

@@ -63,12 +63,12 @@ class OuterProducts:
     """Norms in factored form; gradients only of those few examples for which that would not be precise.
 
     Where rows cancel, little is left of large products, and their rounding is large beside it. Hence squares are
-    raised by the most that they can be wrong by, whatever the rows hold: a product of two rows of k values is wrong
-    by at most k 2^-24 times the product of their lengths, which every other factor then multiplies. That can only
-    lower an example's factor: by some 2e-5 for rows that have little to do with each other. Where the square of
-    sum_t |g_t| |x_t| exceeds 100 squared norms, or is not finite, the example's gradient is made, and both its norm
-    and its part in the sum come from what was made: that part is wrong by a multiple of 2^-24 sum_t |g_t| |x_t|,
-    which the slack covers up to there.
+    raised by the most that they can be wrong by, whatever the rows hold and in whatever order float32 adds: a product
+    of two rows of k values is wrong by at most k 2^-24 times the product of their lengths, which every other factor
+    then multiplies. That can only lower an example's factor: by 1e-5 to 1e-4, and up to 2e-3 where rows cancel. Where
+    the square of sum_t |g_t| |x_t| exceeds 100 squared norms, or is not finite, the example's gradient is made, and
+    both its norm and its part in the sum come from what was made. The rounding of the sum itself is a multiple of
+    2^-24 sum_t |g_t| |x_t|: as measured, the slack covers it up to there.
     """
 
     def __init__(self, gradients: Tensor, inputs: Mapping[str, Tensor], biases: Sequence[str]) -> None:
@@ -117,14 +117,15 @@ class OuterProducts:
         widths = [source.shape[2] for source in self._inputs.values()]
         gram, of_gradients = _products([self._gradients], ones=0)
         other, of_inputs = _products(self._inputs.values(), ones=len(self._biases))
-        allowance = (_roundings(widths) + 1) * _weighed(gram, of_inputs)
-        allowance += (_roundings([outputs]) + rows) * _weighed(other, of_gradients)
+        # Of the last factor: one product, and additions of rows, and of their sums where there is no float64.
+        allowance = (_roundings(widths) + 2 * rows) * _weighed(gram, of_inputs)
+        allowance += _roundings([outputs]) * _weighed(other, of_gradients)
         # In a product of two rows each term that float32 does not hold is below its least normal number.
         ends = (of_gradients.square().sum(dim=1) + rows * outputs * _TINY) * sum(widths)
         ends += (of_inputs.square().sum(dim=1) + rows * sum(widths) * _TINY) * outputs
         squares = gram.mul_(other).sum(dim=2).to(wide(gram)).sum(dim=1)
         square_of_sum = (of_gradients * of_inputs).sum(dim=1).square()
-        return squares, square_of_sum, _ROUNDING * allowance + rows * _TINY * ends
+        return squares, square_of_sum, _ROUNDING * allowance + rows * _TINY * (ends + rows)
 
     def _materialised(self, chosen: Tensor) -> Materialised:
         gradients = self._gradients[chosen]
@@ -148,7 +149,7 @@ def _products(sources: Iterable[Tensor], *, ones: int) -> tuple[Tensor, Tensor]:
 
 def _with_itself(block: Tensor) -> Tensor:
     count, turned = block.shape[1], block.transpose(1, 2)
-    if block.shape[2] < _WIDE or count > _MANY_ROWS or not _on_intel():
+    if block.shape[2] < _WIDE or count > _MANY_ROWS or block.device.type != "cpu" or not _on_intel():
         return torch.bmm(block, turned)
     total = block.new_empty(len(block), count, count)
     for start in range(0, count, _FEW_ROWS):
@@ -159,7 +160,10 @@ def _with_itself(block: Tensor) -> Tensor:
 
 
 def _roundings(widths: Sequence[int]) -> int:
-    """How often, at most, what becomes of one product of two values is rounded in :func:`_products`."""
+    """How often, at most, what becomes of one product of two values is rounded in :func:`_products`.
+
+    Once in each addition of its block, of the blocks (one fewer than there are), and of the ones.
+    """
     return min(_BLOCK, max(widths)) + sum(-(-width // _BLOCK) for width in widths)
 
 

@@ -110,7 +110,7 @@ def bounded_sums(samples: Sequence[Samples], clip_norm: float, *, scale: float =
     is not finite adds exactly zero. Returns the sums of each of the samples, by parameter.
 
     One example moves the result by at most clip_norm: its own part has norm at most clip_norm (1 - 1e-4), give
-    or take the precision that each kind of samples states (1e-5), and the other examples' sums are rounded anew
+    or take what float32 rounds in making it (1e-5), and the other examples' sums are rounded anew
     when it joins, which :mod:`leptonic.privacy.bookkeeping.products` keeps below the rest of the slack.
     """
     squares = torch.stack([part.squares() for part in samples]).sum(dim=0)

@@ -74,7 +74,7 @@ class _Layer(torch.autograd.Function):
         inputs, hidden, cell, inner, recurrent, bias, _, ctx.layer, ctx.receive = arguments
         steps, examples, _ = inputs.shape
         size = recurrent.shape[1]
-        # tanh(z) = 2 sigmoid(2z) - 1: one sigmoid over all gates takes a fifth of the time of a tanh beside it.
+        # tanh(z) = 2 sigmoid(2z) - 1, to within some 1e-7: a sigmoid takes a sixth of the time of a tanh.
         candidates = slice(2 * size, 3 * size)
         gates = F.linear(inputs, _doubled(inner, candidates), None if bias is None else _doubled(bias, candidates))
         if not gates.is_contiguous():
