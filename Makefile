@@ -19,7 +19,7 @@ demo: install
 
 test: install-dev
 	$(BIN)/leptonic data fetch fashion-mnist mnist
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
 
 check: install-dev
 	$(BIN)/ruff format --check .
