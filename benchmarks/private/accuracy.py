@@ -101,7 +101,7 @@ LINES = (
         data="fashion-mnist",
         model="tanh_cnn",
         features="scaled",
-        training={**FEDERATED, "batch_size": 512, "learning_rate": 4.0},
+        training={**FEDERATED, "batch_size": 512, "learning_rate": 8.0},
         clients=10,
     ),
     Line(
