@@ -151,7 +151,7 @@ def about() -> str:
         "data set's well-known mean and deviation, which are taken to be public. *scattering*: a linear model of",
         "scattering features (`data.features = 'scattering'`), each image normalised by itself in 27 groups.",
         "*10-clients*: each with 6,000 examples, IID, and a budget of its own against everyone, the server included:",
-        "ten noises where one would do is what that costs. Of its settings only the rate (1 to 16) and the batch were tuned.",
+        "ten noises where one would do is what that costs. Of the settings only the rate and the batch were tuned.",
         "",
         "Their noise multipliers are what an older conversion needs for epsilon 3; ours are PRV's.",
         "",

@@ -169,9 +169,9 @@ def _roundings(widths: Sequence[int]) -> int:
 
 def _weighed(products: Tensor, lengths: Tensor) -> Tensor:
     """sum_st |products_st| lengths_s lengths_t for each example. Returns (n,), wide."""
-    narrow = lengths.to(products.dtype)[:, :, None]
-    rows = torch.bmm(products.abs(), narrow).to(lengths.dtype)
-    return (rows[:, :, 0] * lengths).sum(dim=1)
+    # The products are as symmetric as they need be, and PyTorch multiplies from the left four times as fast.
+    columns = torch.bmm(lengths.to(products.dtype)[:, None], products.abs())
+    return (columns[:, 0].to(lengths.dtype) * lengths).sum(dim=1)
 
 
 @lru_cache
