@@ -98,14 +98,15 @@ class _Layer(torch.autograd.Function):
         inputs, inner, recurrent, gates, hiddens, cells, squashed = ctx.saved_tensors
         of_outputs, of_cell = gradients
         of_cell, of_hidden = of_cell.clone(), torch.zeros_like(of_cell)
-        of_gates = torch.empty_like(gates)
+        # An example's rows lie together, for the products that follow.
+        of_gates = gates.new_empty(gates.shape[1], gates.shape[0], gates.shape[2])
         for step in range(len(gates) - 1, -1, -1):
             of_hidden += of_outputs[step]
-            _back(gates[step], cells[step], squashed[step], of_hidden, of_cell, of_gates[step])
-            torch.mm(of_gates[step], recurrent, out=of_hidden)
-        rows = of_gates.transpose(0, 1)
-        ctx.receive(ctx.layer, inputs.transpose(0, 1), hiddens[:-1].transpose(0, 1), rows)
-        of_inputs = of_gates @ inner if ctx.needs_input_grad[0] else None
+            now = of_gates[:, step]
+            _back(gates[step], cells[step], squashed[step], of_hidden, of_cell, now)
+            torch.mm(now, recurrent, out=of_hidden)
+        ctx.receive(ctx.layer, inputs.transpose(0, 1), hiddens[:-1].transpose(0, 1), of_gates)
+        of_inputs = (of_gates @ inner).transpose(0, 1) if ctx.needs_input_grad[0] else None
         return of_inputs, of_hidden, of_cell, *[None] * 6
 
 
