@@ -1,7 +1,8 @@
 """One step of private training: ours beside no privacy, and beside Opacus' hooks, functorch and ghost clipping.
 
 All sides take turns on the same batch of 256 examples; times are wall time. A ratio is the median over the turns
-of one side's time by the other's in the same turn. Stored as docs/results/dp_speed.json, with a table beside it.
+of one side's time by the other's in the same turn. Each model has a process of its own, since the holes that one
+leaves in memory would slow the next. Stored as docs/results/dp_speed.json, with a table beside it.
 
     python benchmarks/dp_speed.py [--only cnn,lstm] [--quick] [--json]
     taskset -c 0,1 python benchmarks/dp_speed.py
@@ -11,7 +12,9 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 
 import torch
 from private import steps
@@ -25,14 +28,15 @@ TARGET_WORST, TARGET_MEDIAN = 1.8, 1.3
 COMPARED = (("whole step", "ours", "plain"), ("clipped gradient", "clipped gradient", "plain gradient"))
 OPACUS = ("hooks", "functorch", "ghost")
 
-ABOUT = """Batches of 256 examples, two threads. *cnn*: the FedAvg paper's, 1.66 M parameters; *lenet*; *lstm*: two
-layers of 128 over 32 steps of 64 inputs, against PyTorch's fused nn.LSTM; *transformer*: two pre-norm layers of width
-128, four heads, 32 tokens, 2000 words. *Whole step*: forward, backward, clipping, noise from a secure stream, SGD and
-the accountant, against forward, backward and SGD. *Clipped gradient*: without noise and optimiser on either side. Times
-better below 1 is how many times slower. All models but Opacus' lie in memory as Leptonic lays them, channels last,
-which also makes the steps without privacy quicker; *PyTorch's layout* is without privacy as PyTorch lays a model. *How
-far*: the distance of our clipped sum from that of one example at a time in float64, by its norm. Opacus runs as it
-comes, noise from torch's generator; for the LSTM with its DPLSTM in the place of nn.LSTM."""
+ABOUT = """Batches of 256 examples, two threads, a process for each model. *cnn*: the FedAvg paper's, 1.66 M parameters;
+*lenet*; *lstm*: two layers of 128 over 32 steps of 64 inputs, against PyTorch's fused nn.LSTM; *transformer*: two
+pre-norm layers of width 128, four heads, 32 tokens, 2000 words. *Whole step*: forward, backward, clipping, noise from a
+secure stream, SGD and the accountant, against forward, backward and SGD. *Clipped gradient*: without noise and
+optimiser on either side. Times better below 1 is how many times slower. All models but Opacus' lie in memory as
+Leptonic lays them, channels last, which also makes the steps without privacy quicker; *PyTorch's layout* is without
+privacy as PyTorch lays a model. *How far*: the distance of our clipped sum from that of one example at a time in
+float64, by its norm. Opacus runs as it comes, noise from torch's generator; for the LSTM with its DPLSTM in the place
+of nn.LSTM."""
 
 
 def main() -> None:
@@ -44,14 +48,21 @@ def main() -> None:
     chosen = options.only.split(",")
     if unknown := set(chosen) - set(known):
         parser.error(f"no model is called {sorted(unknown)}; known: {', '.join(known)}")
-    torch.set_num_threads(2)
     started = time.time()
-    figures = [figure for name in chosen for figure in measured(known[name], options)]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
+        tasks = [processes.submit(figures_of, name, options) for name in chosen]
+        figures = [figure for task in tasks for figure in task.result()]
     figures += list(_overall(figures))
     store = not options.quick and len(chosen) == len(known)
     report("dp_speed", figures, started=started, store=store, as_json=options.json)
     if store:
         write_table("dp_speed", "Private training, one step", ABOUT)
+
+
+def figures_of(name: str, options: argparse.Namespace) -> list[Figure]:
+    """All figures of one model, in a process of its own."""
+    torch.set_num_threads(2)
+    return list(measured(next(workload for workload in workloads() if workload.name == name), options))
 
 
 def measured(workload: Workload, options: argparse.Namespace) -> Iterator[Figure]:
