@@ -53,7 +53,7 @@ class _Layout(Protocol):
     def gradients(self, inputs: Tensor, gradients: Tensor, out: Sequence[Tensor]) -> None:
         """Write c examples' gradients into (products, c, size) for each part.
 
-        inputs: padded, (c, channels, height, width). gradients: (c, height, width, outputs).
+        inputs: (c, channels, ...). gradients: (c, height, width, outputs).
         """
         ...
 
@@ -75,7 +75,7 @@ class _Convolution:
         for start in range(0, len(inputs), few):
             chosen = slice(start, start + few)
             own = [part[:, chosen] for part in self._samples]
-            self._layout.gradients(_padded(module, inputs[chosen]), gradients[chosen], own)
+            self._layout.gradients(inputs[chosen], gradients[chosen], own)
 
     def squares(self) -> Tensor:
         """As :meth:`Samples.squares`."""
@@ -108,17 +108,17 @@ class _Patches:
         self._outputs_first = per_group < _FEW_OUTPUTS and _WIDER * per_group <= self._fan
         self.parts: Sequence[Pair] = [(1, self._fan * module.out_channels)]
         self.copied = self._fan * module.groups * gradients[0, ..., 0].numel()
-        self._name, self._scratch = (module, "patches"), scratch
+        self._module, self._scratch = module, scratch
 
     def gradients(self, inputs: Tensor, gradients: Tensor, out: Sequence[Tensor]) -> None:
         """As :meth:`_Layout.gradients`; each gradient as (group, one and patch, output), or output before patch."""
-        inputs = inputs.contiguous()
+        inputs = _padded(self._module, inputs).contiguous()
         count, channels, padded_height, padded_width = inputs.shape
         _, height, width, outputs = gradients.shape
         groups, per_group, pixels = self._groups, channels // self._groups, height * width
         (down, across), (stride_y, stride_x), (dilation_y, dilation_x) = self._kernel, self._stride, self._dilation
         per_channel = padded_height * padded_width
-        copied = self._scratch.empty(self._name, (count, groups, self._fan, pixels), inputs)
+        copied = self._scratch.empty((self._module, "patches"), (count, groups, self._fan, pixels), inputs)
         copied[:, :, : self._ones] = 1.0
         copied[:, :, self._ones :].view(count, groups, per_group, down, across, height, width).copy_(
             inputs.as_strided(
@@ -156,8 +156,8 @@ class _Patches:
 class _NeighbouringRows:
     """With channels last, k neighbouring pixels of a row are contiguous: copied once for each pixel.
 
-    A kernel row's gradient is then one product per example over consecutive rows of that copy.
-    For convolutions without stride, dilation and groups.
+    A kernel row's gradient is then one product per example over consecutive rows of that copy, of those that
+    it meets within the image: zeros above and below add nothing. For convolutions without stride, dilation and groups.
     """
 
     def __init__(self, module: Convolution, gradients: Tensor, scratch: Scratch) -> None:
@@ -166,25 +166,31 @@ class _NeighbouringRows:
         bias = [(1, module.out_channels)] if _has_bias(module) else []
         self.parts: Sequence[Pair] = [(self._down, self._line * module.out_channels), *bias]
         self.copied = self._line * gradients[0, ..., 0].numel()
-        self._name, self._scratch = (module, "rows"), scratch
+        self._above = _rows_of_zeros(module)
+        self._module, self._scratch = module, scratch
 
     def gradients(self, inputs: Tensor, gradients: Tensor, out: Sequence[Tensor]) -> None:
         """As :meth:`_Layout.gradients`; each kernel row's gradient as (output, kernel column, channel), the bias'."""
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        count, channels, padded_height, padded_width = inputs.shape
+        inputs = _padded(self._module, inputs, rows=False).contiguous(memory_format=torch.channels_last)
+        count, channels, rows, padded_width = inputs.shape
         _, height, width, outputs = gradients.shape
-        rows = inputs.as_strided(
-            (count, padded_height, width, self._line),
-            (padded_height * padded_width * channels, padded_width * channels, channels, 1),
+        lines = inputs.as_strided(
+            (count, rows, width, self._line),
+            (rows * padded_width * channels, padded_width * channels, channels, 1),
             inputs.storage_offset(),
         )
-        copied = self._scratch.empty(self._name, (count, padded_height * width, self._line), inputs)
-        copied.view(rows.shape).copy_(rows)
+        copied = self._scratch.empty((self._module, "rows"), (count, rows * width, self._line), inputs)
+        copied.view(lines.shape).copy_(lines)
         upright = gradients.reshape(count, height * width, outputs)
         kernel_rows, *biases = out
         for y, kernel_row in enumerate(kernel_rows):
-            lines = copied[:, y * width : y * width + height * width]
-            torch.bmm(upright.transpose(1, 2), lines, out=kernel_row.view(count, outputs, self._line))
+            # For row h of the output, the kernel's row y lies on row h + down of the inputs.
+            down = y - self._above
+            first = max(0, -down)
+            last = max(first, min(height, rows - down))
+            met = upright[:, first * width : last * width].transpose(1, 2)
+            seen = copied[:, (first + down) * width : (last + down) * width]
+            torch.bmm(met, seen, out=kernel_row.view(count, outputs, self._line))
         for bias in biases:
             torch.sum(upright, dim=1, out=bias[0])
 
@@ -201,13 +207,24 @@ def _has_bias(module: Convolution) -> bool:
     return module.bias is not None and module.bias.requires_grad
 
 
-def _padded(module: Convolution, inputs: Tensor) -> Tensor:
-    """The inputs as the kernel sees them, (n, channels, height, width); one row for Conv1d."""
+def _padded(module: Convolution, inputs: Tensor, *, rows: bool = True) -> Tensor:
+    """The inputs as the kernel sees them, (n, channels, height, width); one row for Conv1d.
+
+    rows: else without the rows of zeros above and below.
+    """
     padding = list(module._reversed_padding_repeated_twice)
+    zeros = module.padding_mode == "zeros"
+    if zeros and not rows:
+        padding = padding[:2]
     if any(padding):
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        inputs = F.pad(inputs, padding, mode=mode)
+        inputs = F.pad(inputs, padding, mode="constant" if zeros else module.padding_mode)
     return _plane(inputs)
+
+
+def _rows_of_zeros(module: Convolution) -> int:
+    """How many the kernel sees above the inputs."""
+    above = list(module._reversed_padding_repeated_twice)[2:3]
+    return above[0] if above and module.padding_mode == "zeros" else 0
 
 
 def _plane(tensor: Tensor) -> Tensor:

@@ -88,6 +88,24 @@ def test_convolutions_of_two_dimensions(
     assert_same(layer, normal(count, channels, *size, seed=seed))
 
 
+@pytest.mark.parametrize("mode", ["zeros", "circular"])
+@pytest.mark.parametrize(
+    "rows, kernel, padding", [(2, (1, 3), (2, 2)), (2, (3, 3), (2, 0)), (3, (5, 2), (1, 2)), (4, (12, 3), (4, 1))]
+)
+def test_convolutions_whose_kernels_see_more_zeros_than_rows(
+    rows: int, kernel: tuple[int, int], padding: tuple[int, int], mode: str
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(16, 5, kernel, padding=padding, padding_mode=mode)
+    assert_same(layer, normal(9, 16, rows, 7, seed=1))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+def test_convolutions_with_one_row_of_zeros_more_below_than_above() -> None:
+    torch.manual_seed(0)
+    assert_same(nn.Conv2d(16, 5, (4, 2), padding="same"), normal(9, 16, 6, 7, seed=1))
+
+
 @pytest.mark.parametrize("channels", [1, 3, 8])
 @pytest.mark.parametrize("bias", [True, False])
 def test_convolutions_of_models_that_lie_with_channels_last(channels: int, bias: bool) -> None:
