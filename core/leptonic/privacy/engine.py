@@ -138,7 +138,8 @@ class SecureOptimizer(DPOptimizer):  # type: ignore[misc]
         sums = noised([parameter.summed_grad for parameter in self.params], deviation, self._stream)
         for parameter, total in zip(self.params, sums, strict=True):
             # As the parameter lies in memory: a fused optimizer takes their entries in the order in which they lie.
-            parameter.grad = torch.empty_like(parameter).copy_(total)
+            alike = total.device == parameter.device and total.dtype == parameter.dtype and parameter.is_contiguous()
+            parameter.grad = total if alike else torch.empty_like(parameter).copy_(total)
             _mark_as_processed(parameter.summed_grad)
 
 
