@@ -90,7 +90,8 @@ def test_convolutions_of_two_dimensions(
 
 @pytest.mark.parametrize("mode", ["zeros", "circular"])
 @pytest.mark.parametrize(
-    "rows, kernel, padding", [(2, (1, 3), (2, 2)), (2, (3, 3), (2, 0)), (3, (5, 2), (1, 2)), (4, (12, 3), (4, 1))]
+    ("rows", "kernel", "padding"),
+    [(2, (1, 3), (2, 2)), (2, (3, 3), (2, 0)), (3, (5, 2), (1, 2)), (4, (12, 3), (4, 1))],
 )
 def test_convolutions_whose_kernels_see_more_zeros_than_rows(
     rows: int, kernel: tuple[int, int], padding: tuple[int, int], mode: str
