@@ -2,13 +2,15 @@
 
 All sides take turns on the same batch of 256 examples; times are wall time. A ratio is the median over the turns
 of one side's time by the other's in the same turn. Each model has a process of its own, since the holes that one
-leaves in memory would slow the next. Stored as docs/results/dp_speed.json, with a table beside it.
+leaves in memory would slow the next. Then the memory of one large batch, whole and in micro-batches, each in a
+process of its own. Stored as docs/results/dp_speed.json, with a table beside it.
 
     python benchmarks/dp_speed.py [--only cnn,lstm] [--quick] [--json]
     taskset -c 0,1 python benchmarks/dp_speed.py
 """
 
 import argparse
+import resource
 import statistics
 import time
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from reporting import Figure, arguments, report, write_table
 from leptonic.device import placed
 
 TURNS, QUICK_TURNS, SLOW_TURNS = 25, 2, 3
+LARGE, MICRO_BATCHES = 4096, 16
 TARGET_WORST, TARGET_MEDIAN = 1.8, 1.3
 COMPARED = (("whole step", "ours", "plain"), ("clipped gradient", "clipped gradient", "plain gradient"))
 OPACUS = ("hooks", "functorch", "ghost")
@@ -36,7 +39,7 @@ optimiser on either side. Times better below 1 is how many times slower. All mod
 Leptonic lays them, channels last, which also makes the steps without privacy quicker; *PyTorch's layout* is without
 privacy as PyTorch lays a model. *How far*: the distance of our clipped sum from that of one example at a time in
 float64, by its norm. Opacus runs as it comes, noise from torch's generator; for the LSTM with its DPLSTM in the place
-of nn.LSTM."""
+of nn.LSTM. *Memory*: what one private step of a large batch adds at its peak."""
 
 
 def main() -> None:
@@ -49,11 +52,17 @@ def main() -> None:
     if unknown := set(chosen) - set(known):
         parser.error(f"no model is called {sorted(unknown)}; known: {', '.join(known)}")
     started = time.time()
+    store = not options.quick and len(chosen) == len(known)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
         tasks = [processes.submit(figures_of, name, options) for name in chosen]
+        large = [processes.submit(memory_of, MICRO_BATCHES), processes.submit(memory_of, 1)] if store else []
         figures = [figure for task in tasks for figure in task.result()]
+        peaks = [task.result() for task in large]
     figures += list(_overall(figures))
-    store = not options.quick and len(chosen) == len(known)
+    if peaks:
+        parts, whole = peaks
+        name = f"cnn: memory of a batch of {LARGE}, in {MICRO_BATCHES} micro-batches"
+        figures.append(Figure(name, "MB", parts, whole, "whole", whole / parts))
     report("dp_speed", figures, started=started, store=store, as_json=options.json)
     if store:
         write_table("dp_speed", "Private training, one step", ABOUT)
@@ -63,6 +72,18 @@ def figures_of(name: str, options: argparse.Namespace) -> list[Figure]:
     """All figures of one model, in a process of its own."""
     torch.set_num_threads(2)
     return list(measured(next(workload for workload in workloads() if workload.name == name), options))
+
+
+def memory_of(accumulation_steps: int) -> float:
+    """Peak memory that one private step of a large batch adds, in MB, in a process of its own."""
+    torch.set_num_threads(2)
+    workload = next(iter(workloads()))
+    torch.manual_seed(0)
+    features, labels = workload.features(LARGE), torch.randint(0, 10, (LARGE,))
+    steps.large_batch(_made(workload), features[:2], labels[:2], accumulation_steps=1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    steps.large_batch(_made(workload), features, labels, accumulation_steps=accumulation_steps)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
 def measured(workload: Workload, options: argparse.Namespace) -> Iterator[Figure]:

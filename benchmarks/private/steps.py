@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from leptonic.privacy.accounting import ExamplePlan
 from leptonic.privacy.bookkeeping.recorder import Recorder
 from leptonic.privacy.engine import SecurePrivacyEngine
+from leptonic.privacy.example_level import private_training
 from leptonic.randomness import SecureStream
 from private.workloads import Workload
 
@@ -48,17 +50,7 @@ def clipped_gradients(model: nn.Module, features: Tensor, labels: Tensor) -> Ste
 
 def ours(model: nn.Module, features: Tensor, labels: Tensor) -> Step:
     """Ours as it ships: clipped, with secure noise, the optimiser's step and the accountant."""
-    plan = ExamplePlan(
-        noise_multiplier=1.0,
-        sample_rate=0.01,
-        steps_per_round=1,
-        releases=1,
-        batch_size=len(features),
-        public_size=100 * len(features),
-        delta=1e-6,
-        target_epsilon=8.0,
-    )
-    engine = SecurePrivacyEngine(plan=plan, noise=SecureStream(), sampling=SecureStream())
+    engine = SecurePrivacyEngine(plan=_plan(len(features)), noise=SecureStream(), sampling=SecureStream())
     _, optimizer, _ = engine.make_private(
         module=model,
         optimizer=optim.SGD(model.parameters(), lr=RATE, fused=True),
@@ -77,6 +69,27 @@ def ours(model: nn.Module, features: Tensor, labels: Tensor) -> Step:
         optimizer.zero_grad(set_to_none=True)
 
     return step
+
+
+def large_batch(model: nn.Module, features: Tensor, labels: Tensor, *, accumulation_steps: int) -> None:
+    """Ours, one step of a logical batch of all these examples, in so many micro-batches."""
+    count = len(features)
+    plan = replace(_plan(count), sample_rate=1.0, public_size=count)
+    optimizer = optim.SGD(model.parameters(), lr=RATE, fused=True)
+    with private_training(
+        model,
+        optimizer,
+        features,
+        labels,
+        plan=plan,
+        clip_norm=CLIP_NORM,
+        noise=SecureStream(),
+        sampling=SecureStream(),
+        accumulation_steps=accumulation_steps,
+    ) as private:
+        for own, targets in private.batches():
+            F.cross_entropy(model(own), targets).backward()
+            private.step()
 
 
 def opacus(model: nn.Module, features: Tensor, labels: Tensor, *, mode: str) -> Step:
@@ -101,6 +114,19 @@ def opacus(model: nn.Module, features: Tensor, labels: Tensor, *, mode: str) -> 
         optimizer.step()
 
     return step
+
+
+def _plan(batch_size: int) -> ExamplePlan:
+    return ExamplePlan(
+        noise_multiplier=1.0,
+        sample_rate=0.01,
+        steps_per_round=1,
+        releases=1,
+        batch_size=batch_size,
+        public_size=100 * batch_size,
+        delta=1e-6,
+        target_epsilon=8.0,
+    )
 
 
 def batch_of(workload: Workload) -> tuple[Tensor, Tensor]:

@@ -160,6 +160,7 @@ class LocalTrainer:
             clip_norm=self.experiment.privacy.clip_norm if self.experiment.privacy else 0.0,
             noise=protection.noise,
             sampling=protection.sampling,
+            accumulation_steps=self.experiment.training.accumulation_steps,
         ) as private:
             for batch, target in private.batches():
                 self.task.losses(self.model(batch.to(self.device)), target.to(self.device)).mean().backward()

@@ -35,7 +35,9 @@ class Training(Settings):
     momentum: Fraction = 0.0
     weight_decay: NonNegativeFloat = 0.0
     schedule: Schedule = Schedule()
-    accumulation_steps: PositiveInt = Field(default=1, description="micro-batches per optimiser step")
+    accumulation_steps: PositiveInt = Field(
+        default=1, description="micro-batches per optimiser step, each with a share of its memory"
+    )
     gradient_clip_norm: PositiveFloat | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"

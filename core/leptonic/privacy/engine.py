@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 from leptonic.errors import PrivacyError
 from leptonic.privacy.accounting import ExamplePlan
 from leptonic.privacy.bookkeeping.recorder import Recorder
-from leptonic.privacy.clipping import clipped_sums
+from leptonic.privacy.clipping import clipped_sums, wide
 from leptonic.privacy.noise import noised
 from leptonic.randomness import SecureStream
 
@@ -153,7 +153,7 @@ class BookkeepingOptimizer(SecureOptimizer):
 
     @property
     def accumulated_iterations(self) -> int:
-        """One: batches are not accumulated."""
+        """One: the micro-batches of a batch have been summed before anything is counted."""
         return 1
 
     def expect(self, model: nn.Module, examples: int) -> None:
@@ -162,18 +162,25 @@ class BookkeepingOptimizer(SecureOptimizer):
         self._examples = examples
 
     def clip_and_accumulate(self) -> None:
-        """Put the clipped sums into ``p.summed_grad``."""
+        """Add the clipped sums into ``p.summed_grad``."""
         if self._examples is None:
             raise PrivacyError("bookkeeping: tell the number of examples with expect() before each step")
         mean = self.loss_reduction == "mean"
         sums = self._recorder.clipped_sums(self._examples, self.max_grad_norm, mean=mean)
         self._examples = None
         for parameter in self.params:
-            parameter.summed_grad = sums[parameter]
+            before, total = parameter.summed_grad, sums[parameter]
+            parameter.summed_grad = total if before is None else before.to(wide(before)).add_(total)
 
     def pre_step(self, closure: Any = None) -> bool:
-        """Clip, add noise, average, account. Returns True: the plain optimizer's step may follow."""
+        """Clip; unless the step is to be skipped, since the batch goes on, also add noise, average, and account.
+
+        Returns whether the plain optimizer's step may follow.
+        """
         self.clip_and_accumulate()
+        self._is_last_step_skipped = self._check_skip_next_step()
+        if self._is_last_step_skipped:
+            return False
         self.add_noise()
         self.scale_grad()
         if self.step_hook:

@@ -1,9 +1,9 @@
 """DP-SGD for the client's training loop: Poisson batches in, noised gradients out, plain models around it.
 
     with private_training(model, optimizer, features, labels, plan=..., ...) as private:
-        for x, y in private.batches():
+        for x, y in private.batches():        # in micro-batches, where a batch would not fit into memory
             loss(model(x), y).backward()      # the mean of per-example losses
-            private.step(correct)
+            private.step(correct)             # noise, and the optimizer's step, after a batch's last one
 
 Source: Abadi et al. 2016, arXiv 1607.00133, through Opacus.
 """
@@ -28,27 +28,35 @@ __all__ = ["PrivateTraining", "check_model", "private_training"]
 class PrivateTraining:
     """One round's steps: one per batch, as many as planned. Made by :func:`private_training`."""
 
-    def __init__(self, model: nn.Module, optimizer: SecureOptimizer, loader: PoissonLoader) -> None:
+    def __init__(
+        self, model: nn.Module, optimizer: SecureOptimizer, loader: PoissonLoader, *, accumulation_steps: int = 1
+    ) -> None:
         self._model, self._optimizer, self._loader = model, optimizer, loader
+        self._accumulation_steps = accumulation_steps
         self._started = False
         self._pending: Tensor | None = None
+        self._last = True
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The plan's steps_per_round batches, once; each may be empty, and each must be followed by a step.
+        """The plan's steps_per_round batches, once, in micro-batches, each of which must be followed by :meth:`step`.
 
-        Yields (n, *shape) features and (n,) labels, where n varies around the plan's batch size.
+        Yields (n, *shape) features and (n,) labels. A batch's size varies around the plan's; an empty batch comes as
+        one empty micro-batch.
         """
         if self._started:
             raise PrivacyError("a round's batches can be drawn only once: begin the next round")
         self._started = True
         for features, labels in self._loader:
-            if self._pending is not None:
-                raise PrivacyError("a batch was left without step(): the accounting expects one step per batch")
-            self._pending = features
-            yield features, labels
+            size = max(1, -(-len(features) // self._accumulation_steps))
+            parts = list(zip(features.split(size), labels.split(size), strict=True))
+            for number, (own, targets) in enumerate(parts, start=1):
+                if self._pending is not None:
+                    raise PrivacyError("a batch was left without step(): the accounting expects one step per batch")
+                self._pending, self._last = own, number == len(parts)
+                yield own, targets
 
     def step(self, correct: Callable[[], None] | None = None) -> None:
-        """Clip, noise and average the gradients of the last batch, correct them, and let the optimizer step.
+        """Clip the gradients of the last micro-batch; at the end of a batch noise, average, correct, and step.
 
         The mean's denominator is the plan's batch size, whatever the batch held. correct: may change
         ``p.grad`` in place *after* the noise; it must derive from noised models only. Momentum and weight
@@ -59,10 +67,11 @@ class PrivateTraining:
             raise PrivacyError("step() without a new batch: draw batches from batches(), one step each")
         self._optimizer.expect(self._model, len(self._pending))
         self._pending = None
-        self._optimizer.pre_step()
-        if correct is not None:
-            correct()
-        self._optimizer.original_optimizer.step()
+        self._optimizer.signal_skip_step(not self._last)
+        if self._optimizer.pre_step():
+            if correct is not None:
+                correct()
+            self._optimizer.original_optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
 
@@ -77,6 +86,7 @@ def private_training(
     clip_norm: float,
     noise: SecureStream,
     sampling: SecureStream,
+    accumulation_steps: int = 1,
     gradients: Literal["bookkeeping", "hooks"] = "bookkeeping",
 ) -> Iterator[PrivateTraining]:
     """Run one round of DP-SGD on ``model``, which is in training mode and is plain again afterwards.
@@ -84,11 +94,14 @@ def private_training(
     optimizer: a plain optimizer over all trainable parameters of the model. features: (n, *shape).
     labels: (n,). n may differ from plan.public_size; the guarantee does not depend on it. clip_norm: bound on
     each example's gradient norm. noise, sampling: secure streams of this round alone, with operating-system
-    keys wherever the guarantee is to hold. gradients: how they are clipped; "hooks" makes every example's
-    gradient with Opacus, which is slower, and keeps the same bound.
+    keys wherever the guarantee is to hold. accumulation_steps: micro-batches of a batch, each of which takes a
+    share of the memory; noise and accounting are the batch's. gradients: how they are clipped; "hooks" makes
+    every example's gradient with Opacus, which is slower, and keeps the same bound.
     Raises PrivacyError before any work if the model or the arguments cannot keep the guarantee.
     """
     _check_arguments(model, optimizer, features, labels, clip_norm)
+    if accumulation_steps < 1:
+        raise PrivacyError(f"accumulation_steps = {accumulation_steps}: a batch has at least one micro-batch")
     _check_model(model, features, lstm=gradients == "bookkeeping")
     engine = SecurePrivacyEngine(plan=plan, noise=noise, sampling=sampling)
     try:
@@ -102,7 +115,7 @@ def private_training(
             wrap_model=False,
         )
         try:
-            yield PrivateTraining(model, private_optimizer, loader)
+            yield PrivateTraining(model, private_optimizer, loader, accumulation_steps=accumulation_steps)
         finally:
             hooks.cleanup()
     finally:

@@ -52,7 +52,8 @@ class BatchedEngine:
         size, experiment = clients.trainer.layout.size, clients.experiment
         fit = GROUP_VALUES // size * (threads if self._group.in_parts else 1)
         if isinstance(experiment.privacy, ExamplePrivacy):
-            fit = min(fit, GRADIENT_VALUES // (size * experiment.training.batch_size))
+            together = -(-experiment.training.batch_size // experiment.training.accumulation_steps)
+            fit = min(fit, GRADIENT_VALUES // (size * together))
         self._most = max(1, min(MOST_CLIENTS, fit))
 
     def answers(self, requests: Sequence[Request], content: bytes | memoryview) -> Iterator[tuple[Reply, bytes]]:

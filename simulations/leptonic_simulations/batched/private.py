@@ -71,12 +71,16 @@ def private_steps(
         raise PrivacyError("private steps without privacy.unit = 'example'")
     clip_norm = experiment.privacy.clip_norm
     rows, drawn = plan.rows.to(device), (plan.weights > 0).sum(dim=2).tolist()
+    size = -(-plan.rows.shape[2] // experiment.training.accumulation_steps)
     for steps, clients in plan.phases():
         optimizer = stack.take(clients, experiment.training, trainer.rate(works[0]))
         for step in steps:
-            chosen = rows[step, :clients]
-            samples = gradients_of(stack.parameters, gathered(features, chosen), gathered(labels, chosen))
-            sums = _clipped_sums(samples, drawn[step][:clients], clip_norm)
+            sums: list[Tensor] = []
+            for start in range(0, plan.rows.shape[2], size):
+                chosen = rows[step, :clients, start : start + size]
+                samples = gradients_of(stack.parameters, gathered(features, chosen), gathered(labels, chosen))
+                more = _clipped_sums(samples, [max(0, n - start) for n in drawn[step][:clients]], clip_norm)
+                sums = [total + own for total, own in zip(sums, more, strict=True)] if sums else more
             gradients = _released(sums, [_protection(work) for work in works[:clients]], clip_norm, stack.pieces)
             for parameter, gradient in zip(stack.parameters, correct(gradients), strict=True):
                 parameter.grad = gradient.to(parameter)

@@ -73,29 +73,35 @@ def private(
     )
 
 
-def clipped_sum(model: nn.Module, features: Tensor, labels: Tensor, clip_norm: float, gradients: str) -> Tensor:
-    """What the noise is added to, with every example in the batch (rate 1)."""
+def clipped_sum(
+    model: nn.Module, features: Tensor, labels: Tensor, clip_norm: float, gradients: str, *, size: int = 1000
+) -> Tensor:
+    """What the noise is added to, with every example in the batch (rate 1), in micro-batches of this size."""
     hooks, optimizer, loader = private(
         model, features, labels, planned(size=8, batch=8), clip_norm=clip_norm, gradients=gradients
     )
     try:
         (batch,) = loader
         assert len(batch[0]) == len(features)
-        F.cross_entropy(model(batch[0]), batch[1]).backward()
-        optimizer.expect(model, len(features))
-        optimizer.clip_and_accumulate()
+        for own, targets in zip(batch[0].split(size), batch[1].split(size), strict=True):
+            F.cross_entropy(model(own), targets).backward()
+            optimizer.expect(model, len(own))
+            optimizer.signal_skip_step()
+            assert not optimizer.pre_step()
+            optimizer.zero_grad(set_to_none=True)
         return torch.cat([p.summed_grad.flatten() for p in model.parameters()])  # type: ignore[attr-defined]
     finally:
         hooks.cleanup()
-        optimizer.zero_grad(set_to_none=True)
+        for parameter in model.parameters():
+            parameter.summed_grad = None  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("gradients", ["hooks", "bookkeeping"])
 @pytest.mark.parametrize("clip_norm", [0.05, 1.0, 30.0])
 @pytest.mark.parametrize("aim", ["plain", "huge", "tiny", "infinite", "nan", "dead"])
-@pytest.mark.parametrize("count", [1, 16, 200])
+@pytest.mark.parametrize(("count", "size"), [(1, 1000), (16, 1000), (200, 1000), (200, 33)])
 def test_one_example_moves_the_clipped_sum_by_at_most_the_clipping_norm(
-    clip_norm: float, aim: str, count: int, gradients: str
+    clip_norm: float, aim: str, count: int, size: int, gradients: str
 ) -> None:
     torch.manual_seed(1)
     model = Mixed()
@@ -112,8 +118,9 @@ def test_one_example_moves_the_clipped_sum_by_at_most_the_clipping_norm(
             newcomer[:] = math.nan
         case "dead":
             newcomer[:] = 0.0
-    without = clipped_sum(model, features, labels, clip_norm, gradients)
-    joined = clipped_sum(model, torch.cat([features, newcomer]), torch.cat([labels, label]), clip_norm, gradients)
+    without = clipped_sum(model, features, labels, clip_norm, gradients, size=size)
+    features, labels = torch.cat([newcomer, features]), torch.cat([label, labels])
+    joined = clipped_sum(model, features, labels, clip_norm, gradients, size=size)
     assert torch.isfinite(joined).all()
     assert float((joined - without).norm()) <= clip_norm
 
@@ -134,8 +141,9 @@ def test_an_outlier_aimed_at_one_layer_keeps_the_bound(layer: str, gradients: st
     assert float((joined - without).norm()) <= 1.0
 
 
+@pytest.mark.parametrize("size", [1, 5, 12])
 @pytest.mark.parametrize("gradients", ["hooks", "bookkeeping"])
-def test_the_clipped_sum_against_one_example_at_a_time(gradients: str) -> None:
+def test_the_clipped_sum_against_one_example_at_a_time(gradients: str, size: int) -> None:
     torch.manual_seed(3)
     model = Mixed()
     features, labels = examples(12)
@@ -144,7 +152,7 @@ def test_the_clipped_sum_against_one_example_at_a_time(gradients: str) -> None:
         own = torch.autograd.grad(F.cross_entropy(model(x[None]), y[None]), list(model.parameters()))
         flat = torch.cat([g.flatten() for g in own]).double()
         expected += flat * min(1.0, 0.5 * (1 - 1e-4) / float(flat.norm()))
-    assert torch.allclose(clipped_sum(model, features, labels, 0.5, gradients), expected, atol=1e-6)
+    assert torch.allclose(clipped_sum(model, features, labels, 0.5, gradients, size=size), expected, atol=1e-6)
 
 
 def noised(model: nn.Module, plan: ExamplePlan, *, clip_norm: float, key: int = 0) -> np.ndarray[Any, Any]:
@@ -220,7 +228,9 @@ def test_no_rows_give_empty_batches_of_the_right_shape() -> None:
     assert [tuple(x.shape) for x, _ in batches] == [(0, 1, 4, 4)] * 3
 
 
-def test_the_accountant_over_rounds_equals_the_plan() -> None:
+@pytest.mark.parametrize("gradients", ["hooks", "bookkeeping"])
+@pytest.mark.parametrize("micro_batches", [1, 3])
+def test_the_accountant_over_rounds_equals_the_plan(micro_batches: int, gradients: str) -> None:
     plan = planned(size=40, batch=8, steps=7)  # Opacus would take 1/7 for the rate
     engine = SecurePrivacyEngine(plan=plan, noise=SecureStream(), sampling=SecureStream())
     model = Mixed()
@@ -232,12 +242,16 @@ def test_the_accountant_over_rounds_equals_the_plan() -> None:
             data_loader=loader,
             noise_multiplier=plan.noise_multiplier,
             max_grad_norm=1.0,
+            grad_sample_mode=gradients,
             wrap_model=False,
         )
         for x, y in batches:
-            F.cross_entropy(model(x), y).backward()
-            optimizer.step()
-            optimizer.zero_grad()
+            for number in reversed(range(micro_batches)):
+                F.cross_entropy(model(x), y).backward()
+                optimizer.expect(model, len(x))
+                optimizer.signal_skip_step(number > 0)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
         hooks.cleanup()
     assert engine.accountant.history == [(1.0, 0.2, 21)]
     assert engine.get_epsilon(plan.delta) == pytest.approx(epsilon_spent(plan, 3), abs=1e-9)

@@ -48,8 +48,10 @@ def train(
     optimizer: optim.Optimizer | None = None,
     keys: tuple[bytes | None, bytes | None] = (b"n" * 32, b"s" * 32),
     clip_norm: float = 1.0,
+    accumulation_steps: int = 1,
+    gradients: Literal["bookkeeping", "hooks"] = "bookkeeping",
 ) -> list[int]:
-    """One round; returns the sizes of its batches."""
+    """One round; returns the sizes of its batches, or of their micro-batches."""
     sizes = []
     with private_training(
         model,
@@ -60,6 +62,8 @@ def train(
         clip_norm=clip_norm,
         noise=SecureStream(keys[0]),
         sampling=SecureStream(keys[1]),
+        accumulation_steps=accumulation_steps,
+        gradients=gradients,
     ) as private:
         for x, y in private.batches():
             F.cross_entropy(model(x), y).backward()
@@ -360,23 +364,73 @@ def test_an_lstm_trains_with_empty_batches_between_and_is_plain_afterwards() -> 
     assert set(vars(model.lstm)) == attributes
 
 
+WAYS: list[Literal["bookkeeping", "hooks"]] = ["bookkeeping", "hooks"]
+
+
 def test_both_ways_to_the_gradients_give_the_same_round() -> None:
     results = []
-    ways: list[Literal["bookkeeping", "hooks"]] = ["bookkeeping", "hooks"]
-    for gradients in ways:
+    for gradients in WAYS:
         model = network()
-        with private_training(
-            model,
-            optim.SGD(model.parameters(), lr=0.1),
-            *examples(40),
-            plan=PLAN,
-            clip_norm=0.5,
-            noise=SecureStream(b"n" * 32),
-            sampling=SecureStream(b"s" * 32),
-            gradients=gradients,
-        ) as private:
-            for x, y in private.batches():
-                F.cross_entropy(model(x), y).backward()
-                private.step()
+        train(model, *examples(40), clip_norm=0.5, gradients=gradients)
         results.append(vector(model))
     assert torch.allclose(*results, atol=1e-4)
+
+
+@pytest.mark.parametrize("gradients", WAYS)
+@pytest.mark.parametrize("accumulation_steps", [2, 3, 1000])
+def test_micro_batches_give_the_same_round(accumulation_steps: int, gradients: Literal["bookkeeping", "hooks"]) -> None:
+    plan = replace(PLAN, sample_rate=0.15, steps_per_round=20)
+    model, twin = network(), network()
+    whole = train(model, *examples(40), plan=plan, gradients=gradients)
+    parts = train(twin, *examples(40), plan=plan, gradients=gradients, accumulation_steps=accumulation_steps)
+    expected: list[int] = []
+    for size in whole:
+        own = -(-size // accumulation_steps) or 1
+        expected += [own] * (size // own) + [size % own] * (size % own > 0 or size == 0)
+    assert parts == expected
+    assert torch.allclose(vector(twin), vector(model), atol=1e-5)
+
+
+def test_a_batch_is_corrected_and_stepped_once_however_many_micro_batches_it_has() -> None:
+    model = network()
+    steps: list[int] = []
+    with private_training(
+        model,
+        optim.SGD(model.parameters(), lr=0.1),
+        *examples(40),
+        plan=replace(PLAN, sample_rate=1.0),
+        clip_norm=1.0,
+        noise=SecureStream(),
+        sampling=SecureStream(),
+        accumulation_steps=4,
+    ) as private:
+        for number, (x, y) in enumerate(private.batches(), start=1):
+            before = vector(model)
+            F.cross_entropy(model(x), y).backward()
+            private.step(lambda number=number: steps.append(number))
+            assert torch.equal(vector(model), before) == (number % 4 > 0)
+            assert all(p.grad is None for p in model.parameters())
+    assert steps == [4, 8, 12, 16, 20, 24]
+
+
+def test_each_micro_batch_needs_its_step() -> None:
+    model = network()
+    with private_training(
+        model,
+        optim.SGD(model.parameters(), lr=0.1),
+        *examples(40),
+        plan=replace(PLAN, sample_rate=1.0),
+        clip_norm=1.0,
+        noise=SecureStream(),
+        sampling=SecureStream(),
+        accumulation_steps=2,
+    ) as private:
+        batches = private.batches()
+        x, y = next(batches)
+        F.cross_entropy(model(x), y).backward()
+        private.step()
+        next(batches)
+        with pytest.raises(PrivacyError, match="left without step"):
+            next(batches)
+    with pytest.raises(PrivacyError, match="accumulation_steps = 0"):
+        train(model, *examples(40), accumulation_steps=0)

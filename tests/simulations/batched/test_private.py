@@ -49,11 +49,12 @@ def both(made: Experiment, folder: Path) -> list[dict[int, tuple[Reply, bytes]]]
         {},
         {"model": {"name": "mlp", "hidden": [8]}, "training": {**TRAINING, "momentum": 0.5, "weight_decay": 0.01}},
         {"model": {"name": "cnn", "channels": [2, 4], "hidden": 8}},
+        {"training": {**TRAINING, "accumulation_steps": 5}},
         {"algorithm": {"name": "scaffold"}},
         {"algorithm": {"name": "fedprox", "mu": 50.0}},
         {"federation": {"clients": 3, "partition": {"scheme": "quantity", "alpha": 2.0, "minimum_examples": 40}}},
     ],
-    ids=["logistic", "momentum", "cnn", "scaffold", "fedprox", "unequal"],
+    ids=["logistic", "momentum", "cnn", "accumulated", "scaffold", "fedprox", "unequal"],
 )
 def test_with_the_same_noise_each_client_sends_the_same(tmp_path: Path, sections: dict[str, Any]) -> None:
     made = experiment(**{"privacy": PRIVACY, "simulation": SEEDED, "training": TRAINING, **sections})
