@@ -42,8 +42,8 @@ def clipped_gradients(model: nn.Module, features: Tensor, labels: Tensor) -> Ste
     recorder = Recorder(model)
 
     def step() -> dict[nn.Parameter, Tensor]:
-        F.cross_entropy(model(features), labels).backward()
-        return recorder.clipped_sums(len(features), CLIP_NORM, mean=True)
+        F.cross_entropy(model(features), labels, reduction="sum").backward()
+        return recorder.clipped_sums(len(features), CLIP_NORM)
 
     return step
 
@@ -58,11 +58,12 @@ def ours(model: nn.Module, features: Tensor, labels: Tensor) -> Step:
         noise_multiplier=1.0,
         max_grad_norm=CLIP_NORM,
         grad_sample_mode="bookkeeping",
+        loss_reduction="sum",
         wrap_model=False,
     )
 
     def step() -> None:
-        F.cross_entropy(model(features), labels).backward()
+        F.cross_entropy(model(features), labels, reduction="sum").backward()
         optimizer.expect(model, len(features))
         optimizer.pre_step()
         optimizer.original_optimizer.step()
@@ -88,7 +89,7 @@ def large_batch(model: nn.Module, features: Tensor, labels: Tensor, *, accumulat
         accumulation_steps=accumulation_steps,
     ) as private:
         for own, targets in private.batches():
-            F.cross_entropy(model(own), targets).backward()
+            F.cross_entropy(model(own), targets, reduction="sum").backward()
             private.step()
 
 

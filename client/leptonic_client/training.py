@@ -163,6 +163,6 @@ class LocalTrainer:
             accumulation_steps=self.experiment.training.accumulation_steps,
         ) as private:
             for batch, target in private.batches():
-                self.task.losses(self.model(batch.to(self.device)), target.to(self.device)).mean().backward()
+                self.task.losses(self.model(batch.to(self.device)), target.to(self.device)).sum().backward()
                 private.step(correct)
         return protection.plan.steps_per_round

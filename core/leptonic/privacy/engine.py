@@ -29,12 +29,16 @@ from leptonic.randomness import SecureStream
 __all__ = ["SecurePrivacyEngine", "SecureOptimizer", "BookkeepingOptimizer", "PoissonLoader", "PoissonSampler"]
 
 
+_SECURED = ("hooks", "functorch", "bookkeeping")
+"""Ways to the clipped sum that keep the bound; Opacus' ghost clipping does not."""
+
+
 class SecurePrivacyEngine(PrivacyEngine):  # type: ignore[misc]
     """Opacus' engine for one plan, with the PRV accountant.
 
     noise and sampling: secure streams, used by this engine alone. make_private takes the plan's noise
-    multiplier, ``poisson_sampling`` on, flat clipping, a loader over a TensorDataset, and for grad_sample_mode
-    "hooks", "functorch" or "bookkeeping", the last without wrapping the model.
+    multiplier, ``poisson_sampling`` on, flat clipping, a loader over a TensorDataset, loss_reduction "sum", and for
+    grad_sample_mode "hooks", "functorch" or "bookkeeping", the last without wrapping the model.
     """
 
     def __init__(self, *, plan: ExamplePlan, noise: SecureStream, sampling: SecureStream) -> None:
@@ -58,6 +62,8 @@ class SecurePrivacyEngine(PrivacyEngine):  # type: ignore[misc]
         return model, optimizer, loader
 
     def _prepare_model(self, module: nn.Module, *, grad_sample_mode: str = "hooks", **arguments: Any) -> Any:
+        if grad_sample_mode not in _SECURED:
+            raise PrivacyError(f"make_private: only {', '.join(_SECURED)} are secured, not {grad_sample_mode}")
         if grad_sample_mode != "bookkeeping":
             return super()._prepare_model(module, grad_sample_mode=grad_sample_mode, **arguments)
         if arguments.get("wrap_model", True):
@@ -66,14 +72,12 @@ class SecurePrivacyEngine(PrivacyEngine):  # type: ignore[misc]
         return self._recorder
 
     def _prepare_optimizer(self, *, optimizer: torch.optim.Optimizer, **arguments: Any) -> "SecureOptimizer":
-        unsupported = (
-            arguments.get("clipping", "flat") != "flat"
-            or arguments.get("grad_sample_mode", "hooks") not in ("hooks", "functorch", "bookkeeping")
-            or arguments.get("distributed", False)
-        )
-        if unsupported:
+        if arguments.get("clipping", "flat") != "flat" or arguments.get("distributed", False):
+            raise PrivacyError("make_private: only flat clipping, not distributed, is secured")
+        if arguments.get("loss_reduction", "mean") != "sum":
             raise PrivacyError(
-                "make_private: only flat clipping with hooks, functorch or bookkeeping, not distributed, is secured"
+                "make_private: say loss_reduction='sum', and run backward() on the sum of the losses: in a mean's"
+                " gradients every example's is rounded anew when another joins"
             )
         plain = getattr(optimizer, "original_optimizer", optimizer)
         settings = {
@@ -81,7 +85,7 @@ class SecurePrivacyEngine(PrivacyEngine):  # type: ignore[misc]
             "noise_multiplier": self.plan.noise_multiplier,
             "max_grad_norm": arguments["max_grad_norm"],
             "expected_batch_size": self.plan.batch_size,
-            "loss_reduction": arguments.get("loss_reduction", "mean"),
+            "loss_reduction": "sum",
         }
         if arguments.get("grad_sample_mode") == "bookkeeping":
             assert self._recorder is not None
@@ -142,6 +146,11 @@ class SecureOptimizer(DPOptimizer):  # type: ignore[misc]
             parameter.grad = total if alike else torch.empty_like(parameter).copy_(total)
             _mark_as_processed(parameter.summed_grad)
 
+    def scale_grad(self) -> None:
+        """Make the noised sum a mean, over the plan's batch size whatever the batch held."""
+        for parameter in self.params:
+            parameter.grad /= self.expected_batch_size
+
 
 class BookkeepingOptimizer(SecureOptimizer):
     """The same steps from a :class:`Recorder`'s clipped sums, without per-example gradients of whole models."""
@@ -165,8 +174,7 @@ class BookkeepingOptimizer(SecureOptimizer):
         """Add the clipped sums into ``p.summed_grad``."""
         if self._examples is None:
             raise PrivacyError("bookkeeping: tell the number of examples with expect() before each step")
-        mean = self.loss_reduction == "mean"
-        sums = self._recorder.clipped_sums(self._examples, self.max_grad_norm, mean=mean)
+        sums = self._recorder.clipped_sums(self._examples, self.max_grad_norm)
         self._examples = None
         for parameter in self.params:
             before, total = parameter.summed_grad, sums[parameter]

@@ -2,8 +2,8 @@
 
     with private_training(model, optimizer, features, labels, plan=..., ...) as private:
         for x, y in private.batches():        # in micro-batches, where a batch would not fit into memory
-            loss(model(x), y).backward()      # the mean of per-example losses
-            private.step(correct)             # noise, and the optimizer's step, after a batch's last one
+            losses(model(x), y).sum().backward()
+            private.step(correct)             # noise, mean, and the optimizer's step, after a batch's last one
 
 Source: Abadi et al. 2016, arXiv 1607.00133, through Opacus.
 """
@@ -66,13 +66,13 @@ class PrivateTraining:
         if self._pending is None:
             raise PrivacyError("step() without a new batch: draw batches from batches(), one step each")
         self._optimizer.expect(self._model, len(self._pending))
-        self._pending = None
         self._optimizer.signal_skip_step(not self._last)
         if self._optimizer.pre_step():
             if correct is not None:
                 correct()
             self._optimizer.original_optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        self._pending = None  # not before: a step that failed must not be followed by others
 
 
 @contextmanager
@@ -112,6 +112,7 @@ def private_training(
             noise_multiplier=plan.noise_multiplier,
             max_grad_norm=clip_norm,
             grad_sample_mode=gradients,
+            loss_reduction="sum",
             wrap_model=False,
         )
         try:

@@ -66,7 +66,7 @@ def train(
         gradients=gradients,
     ) as private:
         for x, y in private.batches():
-            F.cross_entropy(model(x), y).backward()
+            F.cross_entropy(model(x), y, reduction="sum").backward()
             private.step()
             sizes.append(len(x))
     return sizes
@@ -123,7 +123,7 @@ def test_the_model_is_plain_after_an_error() -> None:
     def interrupted() -> None:
         with started(model) as private:
             x, y = next(private.batches())
-            F.cross_entropy(model(x), y).backward()
+            F.cross_entropy(model(x), y, reduction="sum").backward()
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -153,7 +153,7 @@ def test_an_empty_batch_between_others_needs_no_backward() -> None:
     with started(model, plan) as private:
         for x, y in private.batches():
             if len(x):
-                F.cross_entropy(model(x), y).backward()
+                F.cross_entropy(model(x), y, reduction="sum").backward()
             private.step()
             sizes.append(len(x))
     assert 0 in sizes
@@ -186,7 +186,7 @@ def test_the_noise_on_the_mean_gradient(multiplier: float, clip_norm: float, bat
         sampling=SecureStream(),
     ) as private:
         for x, _ in private.batches():
-            (model(x).sum(dim=1) * 0).mean().backward()
+            (model(x) * 0).sum().backward()
             private.step(lambda: seen.append(torch.cat([p.grad.flatten() for p in model.parameters()]).numpy()))
     scaled = seen[0].astype(float) / (multiplier * clip_norm / batch)
     low, high = stats.chi2.ppf([1e-4, 1 - 1e-4], df=scaled.size)
@@ -209,7 +209,7 @@ def test_the_denominator_is_the_declared_batch_size() -> None:
         sampling=SecureStream(),
     ) as private:
         for x, _ in private.batches():
-            model(x).mean().backward()
+            model(x).sum().backward()
             private.step(lambda: gradient.append(model.weight.grad.item()))
     assert gradient == [pytest.approx(25 * 0.5 / 10, rel=1e-5)]
 
@@ -238,7 +238,7 @@ def test_the_correction_comes_after_clipping_and_noise() -> None:
             sampling=SecureStream(b"k" * 32),
         ) as private:
             for x, _ in private.batches():
-                (model(x).sum(dim=1) * 0).mean().backward()
+                (model(x) * 0).sum().backward()
                 private.step(correct)
         moved.append(vector(model))
     assert bool((moved[0] != 0).all())
@@ -261,7 +261,7 @@ def test_momentum_and_decay_work_on_noised_gradients() -> None:
         sampling=SecureStream(),
     ) as private:
         for x, y in private.batches():
-            F.cross_entropy(model(x), y).backward()
+            F.cross_entropy(model(x), y, reduction="sum").backward()
             private.step(lambda: gradients.append([p.grad.clone() for p in model.parameters()]))
     plain = optim.SGD(twin.parameters(), **settings)
     for step in gradients:
@@ -406,7 +406,7 @@ def test_a_batch_is_corrected_and_stepped_once_however_many_micro_batches_it_has
     ) as private:
         for number, (x, y) in enumerate(private.batches(), start=1):
             before = vector(model)
-            F.cross_entropy(model(x), y).backward()
+            F.cross_entropy(model(x), y, reduction="sum").backward()
             private.step(lambda number=number: steps.append(number))
             assert torch.equal(vector(model), before) == (number % 4 > 0)
             assert all(p.grad is None for p in model.parameters())
@@ -427,7 +427,7 @@ def test_each_micro_batch_needs_its_step() -> None:
     ) as private:
         batches = private.batches()
         x, y = next(batches)
-        F.cross_entropy(model(x), y).backward()
+        F.cross_entropy(model(x), y, reduction="sum").backward()
         private.step()
         next(batches)
         with pytest.raises(PrivacyError, match="left without step"):

@@ -62,6 +62,7 @@ class SkipsALayer(LocalTrainer):
             noise_multiplier=plan.noise_multiplier,
             max_grad_norm=privacy.clip_norm,
             grad_sample_mode="hooks",
+            loss_reduction="sum",
             wrap_model=False,
         )
         forgetful = _ForgetfulOptimizer(
@@ -73,7 +74,7 @@ class SkipsALayer(LocalTrainer):
         )
         private = PrivateTraining(self.model, forgetful, loader)
         for batch, target in private.batches():
-            self.task.losses(self.model(batch), target).mean().backward()
+            self.task.losses(self.model(batch), target).sum().backward()
             private.step(correct)
         hooks.cleanup()
         for parameter in self.model.parameters():

@@ -61,16 +61,16 @@ class Recorder:
                     " call the module, and keep penalties out of the loss"
                 )
 
-    def clipped_sums(self, examples: int, clip_norm: float, *, mean: bool) -> dict[nn.Parameter, Tensor]:
+    def clipped_sums(self, examples: int, clip_norm: float) -> dict[nn.Parameter, Tensor]:
         """The sum over examples of gradients clipped to clip_norm, as :func:`leptonic.privacy.clipping.clipped_sums`.
 
-        examples: of the last batch, 0 if nothing was run. mean: the loss was the mean over them, not the sum.
+        examples: of the last batch, 0 if nothing was run. The backward pass was that of the sum of their losses.
         Returns sums by parameter, float64 or as precise as if they were, and forgets the batch.
         """
         self.expect(examples)
         try:
             with torch.no_grad():
-                return self._sums(clip_norm, scale=float(examples) if mean else 1.0) if examples else self._nothing()
+                return self._sums(clip_norm) if examples else self._nothing()
         finally:
             self.reset()
 
@@ -79,14 +79,14 @@ class Recorder:
         for _, _, watched in self._watches:
             watched.reset()
 
-    def _sums(self, clip_norm: float, scale: float) -> dict[nn.Parameter, Tensor]:
+    def _sums(self, clip_norm: float) -> dict[nn.Parameter, Tensor]:
         owners: list[nn.Module] = []
         samples: list[Samples] = []
         for _, module, watched in self._watches:
             found = watched.samples(self._scratch)
             owners += [module] * len(found)
             samples += found
-        parts = bounded_sums(samples, clip_norm, scale=scale)
+        parts = bounded_sums(samples, clip_norm)
         return {
             module.get_parameter(name): total
             for module, part in zip(owners, parts, strict=True)
@@ -103,16 +103,18 @@ class Recorder:
         return f"{name}.{own}" if name else own
 
 
-def bounded_sums(samples: Sequence[Samples], clip_norm: float, *, scale: float = 1.0) -> list[dict[str, Tensor]]:
-    """sum_i f_i scale g_i, where f_i makes the norm of scale g_i at most clip_norm (1 - 1e-4), and is at most 1.
+def bounded_sums(samples: Sequence[Samples], clip_norm: float) -> list[dict[str, Tensor]]:
+    """sum_i f_i g_i, where f_i makes the norm of f_i g_i at most clip_norm (1 - 1e-4), and is at most 1.
 
     samples: of all modules, over the same examples. g_i: the whole gradient of example i. An example whose norm
     is not finite adds exactly zero. Returns the sums of each of the samples, by parameter.
 
     One example moves the result by at most clip_norm: its own part has norm at most clip_norm (1 - 1e-4), give
     or take what float32 rounds in making it (1e-5), and the other examples' sums are rounded anew
-    when it joins, which :mod:`leptonic.privacy.bookkeeping.products` keeps below the rest of the slack.
+    when it joins, which :mod:`leptonic.privacy.bookkeeping.products` keeps below the rest of the slack. The g_i
+    themselves must not change when it joins: hence they are of a sum of losses. In a mean's, each would be rounded
+    otherwise for another number of examples, and equal ones alike, which for thousands of them is above the slack.
     """
     squares = torch.stack([part.squares() for part in samples]).sum(dim=0)
-    weights = factors_for(squares * scale**2, clip_norm) * scale
+    weights = factors_for(squares, clip_norm)
     return [part.sums(weights) for part in samples]

@@ -43,11 +43,11 @@ class Named(Two):
 
 
 def once(model: nn.Module) -> None:
-    model(X).sum(dim=1).mean().backward()
+    model(X).sum().backward()
 
 
 def backward_twice(model: nn.Module) -> None:
-    loss = model(X).sum(dim=1).mean()
+    loss = model(X).sum()
     loss.backward(retain_graph=True)
     loss.backward()
 
@@ -58,11 +58,11 @@ def forward_twice(model: nn.Module) -> None:
 
 
 def one_example_less(model: nn.Module) -> None:
-    model(X[1:]).sum(dim=1).mean().backward()
+    model(X[1:]).sum().backward()
 
 
 def penalised(model: Two) -> None:
-    (model(X).sum(dim=1).mean() + model.second.weight.square().sum()).backward()
+    (model(X).sum() + model.second.weight.square().sum()).backward()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_cannot_be_clipped_is_refused(model: nn.Module, run: Callable[[nn.M
 
     def step() -> None:
         run(model)
-        recorder.clipped_sums(len(X), 1.0, mean=True)
+        recorder.clipped_sums(len(X), 1.0)
 
     with pytest.raises(PrivacyError, match=message):
         step()
@@ -100,7 +100,7 @@ def test_calls_without_gradients_are_not_watched() -> None:
     once(model)
     with torch.no_grad():
         model(X[:2])
-    assert len(recorder.clipped_sums(len(X), 1.0, mean=True)) == 4
+    assert len(recorder.clipped_sums(len(X), 1.0)) == 4
 
 
 def test_each_batch_stands_alone_and_an_empty_one_sums_to_zero() -> None:
@@ -109,11 +109,11 @@ def test_each_batch_stands_alone_and_an_empty_one_sums_to_zero() -> None:
     sums = []
     for _ in range(2):
         once(model)
-        sums.append(recorder.clipped_sums(len(X), 1.0, mean=True))
+        sums.append(recorder.clipped_sums(len(X), 1.0))
     assert all(torch.equal(sums[0][p], sums[1][p]) for p in model.parameters())
-    for run in (lambda: None, lambda: model(X[:0]).sum(dim=1).mean().backward()):
+    for run in (lambda: None, lambda: model(X[:0]).sum().backward()):
         run()
-        nothing = recorder.clipped_sums(0, 1.0, mean=True)
+        nothing = recorder.clipped_sums(0, 1.0)
         assert all(bool((nothing[p] == 0).all()) and nothing[p].shape == p.shape for p in model.parameters())
 
 
@@ -146,7 +146,7 @@ def test_a_batch_is_let_go_by_the_next_one_and_by_cleanup(end: Callable[[nn.Modu
     recorder = Recorder(model)
     once(model)
     kept = [weakref.ref(watched._gradients[0]) for _, _, watched in recorder._watches]  # type: ignore[attr-defined]
-    recorder.clipped_sums(len(X), 1.0, mean=True)
+    recorder.clipped_sums(len(X), 1.0)
     if end is None:
         recorder.cleanup()
     else:

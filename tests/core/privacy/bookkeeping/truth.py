@@ -32,11 +32,11 @@ def exact(model: nn.Module, features: Tensor, clip_norm: float, losses: Losses =
 
 
 def recorded(model: nn.Module, features: Tensor, clip_norm: float, losses: Losses = squares) -> dict[str, Tensor]:
-    """The same by the recorder, from the mean of the losses."""
+    """The same by the recorder, from the sum of the losses."""
     recorder = Recorder(model)
     try:
-        losses(model(features)).mean().backward()
-        sums = recorder.clipped_sums(len(features), clip_norm, mean=True)
+        losses(model(features)).sum().backward()
+        sums = recorder.clipped_sums(len(features), clip_norm)
     finally:
         recorder.cleanup()
     return {name: sums[p] for name, p in model.named_parameters() if p.requires_grad}
