@@ -148,6 +148,7 @@ class LocalTrainer:
         """DP-SGD; no metric leaves it. Corrections enter after the noise (they derive from noised models)."""
         from leptonic.privacy.example_level import private_training
 
+        self.check_losses(data)
         features, labels = data.batch(torch.arange(len(data)))
         # The data need no gradient, which is as it should be.
         warnings.filterwarnings("ignore", message="Full backward hook is firing")
@@ -166,3 +167,13 @@ class LocalTrainer:
                 self.task.losses(self.model(batch.to(self.device)), target.to(self.device)).sum().backward()
                 private.step(correct)
         return protection.plan.steps_per_round
+
+    def check_losses(self, data: LocalData) -> None:
+        """Raise PrivacyError if the task's loss of an example depends on others; tried on a few examples."""
+        from leptonic.privacy.compatibility import check_losses
+
+        if len(data):
+            features, labels = data.batch(torch.linspace(0, len(data) - 1, min(4, len(data))).long())
+            with torch.no_grad(), torch.random.fork_rng():
+                outputs = self.model(features.to(self.device))
+            check_losses(self.task.losses, outputs, labels.to(self.device))

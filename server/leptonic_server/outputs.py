@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from leptonic.data.catalogue import spec_of
 from leptonic.experiment import Experiment
 from leptonic.files import write_atomic
+from leptonic.privacy.promise import promise_of
 from leptonic_server.evaluation import Evaluator
 from leptonic_server.report import write_report
 from leptonic_server.store import RoundRecord, RunStore
@@ -31,7 +32,8 @@ class Result:
     """What a finished run amounts to; printed as one JSON object by ``--json``.
 
     accuracy: of the last round, on the server's test data, None where it has none. best_accuracy: over rounds.
-    seconds: over all rounds. epsilon: the most that any client spent. seeded_noise: it protected nobody.
+    seconds: over all rounds. epsilon: the most that any client spent, and what it says: at which delta, of which unit,
+    against whom. seeded_noise: it protected nobody.
     bytes_up, bytes_down: encoded messages between coordinator and clients.
     """
 
@@ -43,6 +45,9 @@ class Result:
     bytes_up: int
     bytes_down: int
     epsilon: float | None
+    delta: float | None
+    unit: str | None
+    against: str | None
     seeded_noise: bool
     run_dir: str
 
@@ -104,7 +109,7 @@ class Outputs:
 
 def result_of(store: RunStore) -> Result:
     """The result of a run as far as it has been committed."""
-    rounds = store.rounds()
+    rounds, promise, privacy = store.rounds(), promise_of(store.experiment), store.experiment.privacy
     accuracies = [record.metrics["accuracy"] for record in rounds if "accuracy" in record.metrics]
     return Result(
         accuracy=rounds[-1].metrics.get("accuracy"),
@@ -115,7 +120,10 @@ def result_of(store: RunStore) -> Result:
         bytes_up=sum(record.bytes_up for record in rounds),
         bytes_down=sum(record.bytes_down for record in rounds),
         epsilon=max((record.spent for record in rounds if record.spent is not None), default=None),
-        seeded_noise=store.experiment.privacy is not None and store.experiment.simulation.seeded_noise,
+        delta=None if privacy is None else privacy.delta,
+        unit=None if promise is None else promise.unit,
+        against=None if promise is None else promise.against,
+        seeded_noise=privacy is not None and store.experiment.simulation.seeded_noise,
         run_dir=str(Path(store.folder).resolve()),
     )
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.client.samples import data_of, experiment, private_experiment, start_of
+from tests.client.samples import PRIVATE_TRAINING, data_of, experiment, private_experiment, start_of
 
 from leptonic import parameters
-from leptonic.errors import DataError, RunError
+from leptonic.errors import DataError, PrivacyError, RunError
 from leptonic.experiment import Experiment
 from leptonic.pipeline import Occasion
 from leptonic.privacy.accounting import plan
@@ -180,6 +180,34 @@ def test_private_training_leaves_the_trainer_fit_for_the_next_client() -> None:
     private_bytes(trainer, data_of(made, 1, seed=4, count=25), made, None)
     assert private_bytes(trainer, data, made, keys) == first
     assert parameters.to_vector(trainer.model).shape == (650,)
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 4])
+def test_a_private_batch_is_computed_in_as_many_micro_batches_as_the_file_says(accumulation_steps: int) -> None:
+    made = private_experiment(
+        training={**PRIVATE_TRAINING, "local_steps": 3, "batch_size": 400, "accumulation_steps": accumulation_steps}
+    )
+    trainer = LocalTrainer(made)
+    sizes: list[int] = []
+
+    def note(_module: object, inputs: tuple[torch.Tensor]) -> None:
+        if torch.is_grad_enabled() and len(inputs[0]) > 2:  # not what tries the model before
+            sizes.append(len(inputs[0]))
+
+    hook = trainer.model.register_forward_pre_hook(note)
+    private_bytes(trainer, data_of(made, count=900), made, None)
+    hook.remove()
+    assert len(sizes) == 3 * accumulation_steps
+    assert max(sizes) <= 600 / accumulation_steps
+
+
+def test_a_loss_that_couples_the_batch_is_refused_under_privacy(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = private_experiment()
+    trainer = LocalTrainer(made)
+    own = trainer.task.losses
+    monkeypatch.setattr(trainer.task, "losses", lambda output, labels: own(output, labels) / (1 + labels.sum()))
+    with pytest.raises(PrivacyError, match="depends on the other examples"):
+        private_bytes(trainer, data_of(made), made, None)
 
 
 def test_training_that_diverges_says_so_and_what_to_do(plain: LocalTrainer) -> None:

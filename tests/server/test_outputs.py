@@ -126,6 +126,9 @@ def test_the_result_adds_up_what_was_committed(store: RunStore) -> None:
         "bytes_up",
         "bytes_down",
         "epsilon",
+        "delta",
+        "unit",
+        "against",
         "run_dir",
     }
 

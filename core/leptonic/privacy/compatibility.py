@@ -1,9 +1,10 @@
-"""Refuses models whose per-example gradients are not defined, or not of one example alone.
+"""Refuses models and losses whose per-example gradients are not defined, or not of one example alone.
 
 Called before any private training, and by whoever wants to refuse an experiment early.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,13 +15,28 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from leptonic.errors import PrivacyError
 from leptonic.privacy.bookkeeping.recurrent import unsupported
 
-__all__ = ["check_model"]
+__all__ = ["check_losses", "check_model", "made_up"]
+
+_MIXED = (
+    "the model's output for one example depends on another example of the batch: nothing in a private model may mix"
+    " examples"
+)
+
+_SAME = 1e-4
+"""Two results of one computation differ by no more, relatively to the largest."""
+
+
+def made_up(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Two different inputs to try a model with, (2, *shape); integers are 0 and 1, which any vocabulary has."""
+    if dtype.is_floating_point:
+        return torch.rand((2, *shape), generator=torch.Generator().manual_seed(0)).to(dtype)
+    return torch.arange(2).view(2, *[1] * len(shape)).expand(2, *shape).to(dtype)
 
 
 def check_model(model: nn.Module, probe: Tensor | None = None, *, lstm: bool = False) -> None:
     """Raise PrivacyError, naming the module, unless each example's part in the gradient can be bounded.
 
-    probe: (2, *shape) made-up inputs. With them the model is also run, to find modules that are called
+    probe: (2, *shape) inputs, :func:`made_up`. With them the model is also run, to find modules that are called
     twice, buffers that change, outputs that depend on another example, inputs of layers whose first axis is
     not the examples, and models that fail on an empty batch. lstm: allow nn.LSTM, as
     :mod:`leptonic.privacy.bookkeeping` does. The model's mode, its gradients and torch's global generators
@@ -34,6 +50,41 @@ def check_model(model: nn.Module, probe: Tensor | None = None, *, lstm: bool = F
             _check_calls(model, probe)
             _check_empty(model, probe)
             _check_independence(model, probe)
+
+
+def check_losses(losses: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, labels: Tensor) -> None:
+    """Raise PrivacyError unless each example's loss, and its derivative, is what it is by itself.
+
+    losses: as :meth:`leptonic.tasks.Task.losses`. outputs: (n, ...) of a model. labels: (n, ...), not all equal if
+    there are such: a batch's class weights, for example, show only there.
+    """
+    count = len(outputs)
+    found, gradient = _with_gradient(losses, outputs, labels)
+    if found.shape != (count,):
+        raise PrivacyError(f"the task's losses of {count} examples have the shape {tuple(found.shape)}: give one each")
+    for number in range(count):
+        one = slice(number, number + 1)
+        alone, own_gradient = _with_gradient(losses, outputs[one], labels[one])
+        if not (_same(alone, found[one]) and _same(own_gradient, gradient[one])):
+            raise PrivacyError(
+                "the task's loss of one example depends on the other examples of its batch, so that no clip bounds what"
+                " one example does: leave out batch means and weights that come from the batch"
+            )
+
+
+def _with_gradient(
+    losses: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    inputs = outputs.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        found = losses(inputs, labels)
+        (gradient,) = torch.autograd.grad(found.sum(), inputs)
+    return found.detach(), gradient
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    scale = max((float(t.nan_to_num(0.0, 0.0, 0.0).abs().max()) for t in (one, other) if t.numel()), default=0.0)
+    return torch.allclose(one, other, rtol=_SAME, atol=_SAME * scale, equal_nan=True)
 
 
 def _check_modules(model: nn.Module, *, lstm: bool) -> None:
@@ -136,6 +187,17 @@ def _requires_examples_first(name: str) -> Any:
 
 
 def _check_independence(model: nn.Module, probe: Tensor) -> None:
+    # By values, which also shows what no derivative does; without dropout, which draws otherwise for one than for two.
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad():
+            model.eval()
+            together, alone = model(probe), [model(probe[:1]), model(probe[1:])]
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if isinstance(together, Tensor) and not _same(torch.cat(alone), together):
+        raise PrivacyError(_MIXED)
     if not probe.is_floating_point():
         return
     for one, other in ((0, 1), (1, 0)):
@@ -146,10 +208,7 @@ def _check_independence(model: nn.Module, probe: Tensor) -> None:
                 return
             (gradient,) = torch.autograd.grad(output[one].sum(), inputs, allow_unused=True)
         if gradient is not None and bool((gradient[other].abs() > 0).any()):
-            raise PrivacyError(
-                "the model's output for one example depends on another example of the batch:"
-                " nothing in a private model may mix examples"
-            )
+            raise PrivacyError(_MIXED)
 
 
 def _trainable(module: nn.Module) -> bool:

@@ -122,7 +122,7 @@ class SecureOptimizer(DPOptimizer):  # type: ignore[misc]
             found = parameter.grad_sample  # type: ignore[attr-defined]
             if not isinstance(found, Tensor) or len(found) != examples:
                 raise PrivacyError(
-                    f"{name} has no gradient for each of the {examples} examples: call backward() once per"
+                    f"{name} has no gradient for each example of the batch: call backward() once per"
                     " batch, on a loss that this parameter reaches through its module"
                 )
 

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-import torch
 from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
 from leptonic.errors import PrivacyError
 from leptonic.privacy.accounting import ExamplePlan
-from leptonic.privacy.compatibility import check_model
+from leptonic.privacy.compatibility import check_model, made_up
 from leptonic.privacy.engine import PoissonLoader, SecureOptimizer, SecurePrivacyEngine
 from leptonic.randomness import SecureStream
 
@@ -102,7 +101,10 @@ def private_training(
     _check_arguments(model, optimizer, features, labels, clip_norm)
     if accumulation_steps < 1:
         raise PrivacyError(f"accumulation_steps = {accumulation_steps}: a batch has at least one micro-batch")
-    _check_model(model, features, lstm=gradients == "bookkeeping")
+    probe = made_up(features.shape[1:], features.dtype).to(next(model.parameters()).device)
+    check_model(model, probe, lstm=gradients == "bookkeeping")
+    if gradients == "hooks" and not all(t.is_contiguous() for t in (features, *model.parameters())):
+        raise PrivacyError("Opacus' hooks give wrong gradients of what lies with channels last: take 'bookkeeping'")
     engine = SecurePrivacyEngine(plan=plan, noise=noise, sampling=sampling)
     try:
         hooks, private_optimizer, loader = engine.make_private(
@@ -136,11 +138,6 @@ def _check_arguments(
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and id(parameter) not in stepped:
             raise PrivacyError(f"{name} is trainable, but the optimizer does not have it: freeze it or add it")
-
-
-def _check_model(model: nn.Module, features: Tensor, *, lstm: bool) -> None:
-    made_up = torch.rand((2, *features.shape[1:]), generator=torch.Generator().manual_seed(0))
-    check_model(model, made_up.to(next(model.parameters()).device, features.dtype), lstm=lstm)
 
 
 def _make_plain(model: nn.Module) -> None:

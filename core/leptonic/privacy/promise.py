@@ -92,7 +92,8 @@ def _colluding(experiment: Experiment) -> str:
 def stated(experiment: Experiment, plan: ClientPlan | None) -> Values:
     """Mechanism and parameters as plain values, for records and JSON; nothing without ``[privacy]``.
 
-    plan: with client-level privacy. Of example-level privacy each client knows its own noise alone.
+    plan: with client-level privacy. Of example-level privacy each client knows its own noise and sample rate alone:
+    they follow from its declared size, the expected batch, and the releases that it calibrates for.
     """
     privacy, promise = experiment.privacy, promise_of(experiment)
     if privacy is None or promise is None:
@@ -107,7 +108,9 @@ def stated(experiment: Experiment, plan: ClientPlan | None) -> Values:
         "clip_norm": privacy.clip_norm,
         "accountant": "prv" if plan is None else "rdp",
     }
-    return values if plan is None else values | _of_plan(plan, experiment)
+    if plan is not None:
+        return values | _of_plan(plan, experiment)
+    return values | {"batch_size": experiment.training.batch_size, "releases": experiment.training.rounds}
 
 
 def _of_plan(plan: ClientPlan, experiment: Experiment) -> Values:

@@ -13,7 +13,7 @@ from leptonic.experiment import ExamplePrivacy, Training
 from leptonic.models.layered import Layered
 from leptonic.tasks import DerivedTask
 from leptonic.update import LocalUpdate, Vector
-from leptonic_client.data import gathered, steps_of
+from leptonic_client.data import LocalData, gathered, steps_of
 from leptonic_client.training import LocalTrainer, LocalWork
 from leptonic_simulations.batched.course import Descent, course
 from leptonic_simulations.batched.schedule import Schedule, schedule
@@ -62,7 +62,7 @@ class GroupTrainer:
         corrections = [trainer.algorithm.correction(work.sent, work.state) for work in works]
         if isinstance(trainer.experiment.privacy, ExamplePrivacy):
             try:
-                self._check_private()
+                self._check_private(works[0].data)
             except PrivacyError as error:
                 return [error] * len(works)
             return self._private(works, corrections)
@@ -104,14 +104,14 @@ class GroupTrainer:
         deltas = zip(works, stack.deltas(), plan.steps, strict=True)
         return [self._trainer.update_of(work, delta, steps=steps, metrics={}) for work, delta, steps in deltas]
 
-    def _check_private(self) -> None:
-        """Raises PrivacyError for a model whose gradients are not each of one example, as training alone does."""
+    def _check_private(self, data: LocalData) -> None:
+        """Raises PrivacyError for a model or a loss whose gradients are not each of one example, as one alone does."""
         if not self._checked:
-            from leptonic.privacy.compatibility import check_model
+            from leptonic.privacy.compatibility import check_model, made_up
 
-            check_model(
-                self._trainer.model, torch.rand(2, *self._trainer.spec.input_shape, device=self._trainer.device)
-            )
+            probe = made_up(self._trainer.spec.input_shape, self._features.dtype)
+            check_model(self._trainer.model, probe.to(self._trainer.device))
+            self._trainer.check_losses(data)
             self._checked = True
 
     def _corrector(self, stack: Stack, corrections: Sequence[Correction]) -> StackCorrector:

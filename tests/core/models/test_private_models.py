@@ -1,4 +1,4 @@
-"""Every built-in model trains under Opacus as it is: validated, and per-example gradients are exact."""
+"""Every built-in model trains in private as it is: validated, and its clipped sums are exact, by either way."""
 
 import pytest
 import torch
@@ -9,6 +9,9 @@ from pydantic import TypeAdapter
 
 from leptonic import experiment, models
 from leptonic.data.examples import DataSpec
+from leptonic.device import placed
+from leptonic.privacy.bookkeeping.recorder import Recorder
+from leptonic.privacy.clipping import clipped_sums
 
 SPEC = DataSpec(shape=(1, 17, 18), classes=4)
 SETTINGS = [
@@ -41,3 +44,23 @@ def test_opacus_accepts_and_per_example_gradients_are_exact(settings: dict[str, 
             rtol=1e-4,
             atol=1e-6,
         )
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings["name"])
+def test_clipped_sums_of_models_as_they_lie_in_memory_are_exact(settings: dict[str, object]) -> None:
+    checked: experiment.Model = TypeAdapter(experiment.Model).validate_python(settings)
+    model = placed(models.build(checked, SPEC, seed=0), torch.device("cpu"))
+    features = torch.randn(6, *SPEC.shape, generator=torch.Generator().manual_seed(1))
+    labels = torch.tensor([0, 3, 1, 1, 2, 0])
+    alone = []
+    for i in range(6):
+        loss = F.cross_entropy(model(features[i : i + 1]), labels[i : i + 1])
+        alone.append(torch.autograd.grad(loss, list(model.parameters())))
+    samples = [torch.stack(own) for own in zip(*alone, strict=True)]
+    clip_norm = 0.5 * float(torch.cat([s.flatten(1) for s in samples], dim=1).norm(dim=1).mean())
+    recorder = Recorder(model)
+    F.cross_entropy(model(features), labels, reduction="sum").backward()  # type: ignore[no-untyped-call]
+    sums = recorder.clipped_sums(6, clip_norm)
+    recorder.cleanup()
+    for parameter, expected in zip(model.parameters(), clipped_sums(samples, clip_norm), strict=True):
+        torch.testing.assert_close(sums[parameter].double(), expected, rtol=1e-4, atol=1e-5 * clip_norm)

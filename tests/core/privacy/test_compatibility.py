@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from leptonic.errors import PrivacyError
-from leptonic.privacy.compatibility import check_model
+from leptonic.privacy.compatibility import check_losses, check_model, made_up
 
 torch.set_num_threads(1)
 PROBE = torch.rand((2, 4), generator=torch.Generator().manual_seed(0))
@@ -27,6 +27,13 @@ class Unused(Twice):
 class Centred(Twice):
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x - x.mean(dim=0))
+
+
+class CentredUnseen(Twice):
+    """Mixes where no derivative shows it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x - x.detach().mean(dim=0))
 
 
 class Viewing(Twice):
@@ -103,6 +110,7 @@ def test_what_the_modules_show_is_refused(model: nn.Module, message: str) -> Non
         (Twice(), r"layer \(Linear\): called 2 times"),
         (Unused(), "called 0 times"),
         (Centred(), "depends on another example"),
+        (CentredUnseen(), "depends on another example"),
         (Viewing(), "empty batch.*flatten"),
         (Counting(), "buffer scale changes"),
     ],
@@ -164,3 +172,53 @@ def test_an_lstm_passes_where_it_can_be_clipped() -> None:
     check_model(Recurrent(), PROBE, lstm=True)
     with pytest.raises(PrivacyError, match="LSTM"):
         check_model(Recurrent(), PROBE)
+
+
+class Words(nn.Module):
+    """Looks words up, and may centre them over the batch."""
+
+    def __init__(self, *, centred: bool) -> None:
+        super().__init__()
+        self.words, self.output, self.centred = nn.Embedding(5, 4), nn.Linear(4, 2), centred
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = self.words(x)
+        return self.output((own - own.mean(dim=0) if self.centred else own).mean(dim=1))
+
+
+def test_models_of_integers_are_run_as_well() -> None:
+    probe = made_up((3,), torch.int64)
+    check_model(Words(centred=False), probe)
+    with pytest.raises(PrivacyError, match="depends on another example"):
+        check_model(Words(centred=True), probe)
+
+
+def cross_entropy(output: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(output, labels, reduction="none")
+
+
+def weighted_by_batch(output: Tensor, labels: Tensor) -> Tensor:
+    """Class weights 1 and 5, normalised over the batch."""
+    weights = 1.0 + 4.0 * labels
+    return cross_entropy(output, labels) * weights * len(labels) / weights.sum()
+
+
+def less_the_mean(output: Tensor, labels: Tensor) -> Tensor:
+    return cross_entropy(output - output.mean(dim=0), labels)
+
+
+def with_detached_scale(output: Tensor, labels: Tensor) -> Tensor:
+    losses = cross_entropy(output, labels)
+    return losses / losses.detach().sum()
+
+
+def test_losses_of_single_examples_pass_and_those_that_couple_a_batch_are_refused() -> None:
+    outputs, labels = torch.randn((4, 2), generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 1, 0])
+    for size in (1, 4):
+        check_losses(cross_entropy, outputs[:size], labels[:size])
+    check_losses(cross_entropy, 1e30 * outputs, labels)
+    for coupled in (weighted_by_batch, less_the_mean, with_detached_scale):
+        with pytest.raises(PrivacyError, match="depends on the other examples"):
+            check_losses(coupled, outputs, labels)
+    with pytest.raises(PrivacyError, match=r"4 examples have the shape \(\)"):
+        check_losses(F.cross_entropy, outputs, labels)

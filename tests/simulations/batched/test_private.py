@@ -12,6 +12,7 @@ from leptonic import parameters
 from leptonic.experiment import Experiment
 from leptonic.wire import Reply, Request, inline
 from leptonic_simulations.batched import BatchedEngine
+from leptonic_simulations.batched.private import PerExample
 from leptonic_simulations.clients import FederatedData, SimulatedClients
 from leptonic_simulations.sequential import SequentialEngine
 
@@ -67,6 +68,23 @@ def test_with_the_same_noise_each_client_sends_the_same(tmp_path: Path, sections
         words, others = (np.frombuffer(a[:-SCALARS], "<i4").astype(float) for a in (answer, together[client][1]))
         # Rounding to the lattice of the noise may fall to either side where the sums differ in their last bit.
         assert np.abs(words - others).max() <= 2e-3 * np.abs(words).max()
+
+
+def test_micro_batches_are_computed_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    widths: list[int] = []
+    gradients = PerExample.__call__
+
+    def noted(self: PerExample, parameters: Any, features: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
+        widths.append(features.shape[1])
+        return gradients(self, parameters, features, labels)
+
+    monkeypatch.setattr(PerExample, "__call__", noted)
+    both(experiment(privacy=PRIVACY, training=TRAINING), tmp_path / "whole")
+    steps, widest = len(widths), max(widths)
+    widths.clear()
+    both(experiment(privacy=PRIVACY, training={**TRAINING, "accumulation_steps": 4}), tmp_path / "parts")
+    assert len(widths) > 3 * steps
+    assert max(widths) <= widest // 2
 
 
 def test_without_a_seed_no_two_answers_are_the_same(tmp_path: Path) -> None:

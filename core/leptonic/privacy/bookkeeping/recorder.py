@@ -51,7 +51,7 @@ class Recorder:
                 )
             if watched.examples() != examples:
                 raise PrivacyError(
-                    f"{self._first_parameter(name, module)} has no gradient for each of the {examples} examples: call"
+                    f"{self._first_parameter(name, module)} has no gradient for each example of the batch: call"
                     " backward() once per batch, on a loss that this parameter reaches through its module"
                 )
         for name, parameter in self._model.named_parameters():
