@@ -54,7 +54,7 @@ def settings_of(folder: Path) -> Any:
         features = drawn.integers(0, 17, (EXAMPLES, 1, 8, 8)).astype(np.uint8)
         np.savez(data, features=features, label=drawn.integers(0, 10, EXAMPLES))
     content = {"server": "127.0.0.1:1", "name": "node", "data": str(data), "home": str(folder / "home")}
-    return node_settings(content)
+    return node_settings({**content, "public_size": EXAMPLES})
 
 
 def live(folder: str, address: str, first: tuple[int, int], stage: c_int) -> None:

@@ -46,7 +46,8 @@ class _Reserved(TypedDict, total=False):
 class Participant:
     """Trains and evaluates for one roster index.
 
-    public_size: declared number of examples, under privacy; None takes the number it holds as public.
+    public_size: declared number of examples, under privacy; None takes the number it holds as public, as a simulation
+    may, which divides public data.
     seeded_noise: privacy noise from the experiment's seed, which protects nobody; simulations only. server: the
     coordinator, as the ledger names it. trusting: whether noise counts that the coordinator promises to add.
     reserved: the last charge, whose outcome the caller settles.

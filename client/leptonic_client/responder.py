@@ -25,7 +25,7 @@ from leptonic.errors import (
     ProtocolError,
     VersionMismatch,
 )
-from leptonic.experiment import Experiment
+from leptonic.experiment import ExamplePrivacy, Experiment
 from leptonic.experiment_file import from_canonical
 from leptonic.pipeline import NoisedPipeline
 from leptonic.privacy.composition import check_delta
@@ -145,10 +145,15 @@ class Responder:
         return reply_to(request, "done"), b""
 
     def _check_policy(self, experiment: Experiment) -> None:
-        """What the owner's own file allows: code by name."""
+        """What the owner's own file allows: code by name, and sampling from a number of examples that it declares."""
         for entry in experiment.own_code:
             if entry not in self._settings.allow:
                 raise PolicyRefused(f"the experiment uses {entry}, which this node's file does not allow")
+        if isinstance(experiment.privacy, ExamplePrivacy) and self._settings.public_size is None:
+            raise PolicyRefused(
+                "the experiment promises privacy to single examples, whose sampling, noise and mean follow from a public"
+                " number of them: set public_size in this node's file, to about as many as it holds"
+            )
 
     def _check_budget(self, run: str, experiment: Experiment) -> Examples | None:
         """Whether the whole run fits the owner's limits, so that it is not refused in its middle.

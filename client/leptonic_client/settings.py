@@ -72,7 +72,7 @@ class NodeSettings(Settings):
     insecure: bool = Field(default=False, description="connect without TLS; loopback addresses only")
     allow: list[Entry] = Field(default=[], description="package.module:name that an experiment may use here")
     public_size: PositiveInt | None = Field(
-        default=None, description="declared number of examples under privacy; default: the number held, as public"
+        default=None, description="declared number of examples, which anybody may learn; example-level privacy needs it"
     )
 
     secure: SecureConditions | None = Field(

@@ -33,7 +33,8 @@ class OneNode:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
         data = settings.pop("data", None) or str(data_file(folder / "rows.npz"))
         home = str(folder / "home")
-        content = {"server": "127.0.0.1:1", "name": "clinic", "data": data, "home": home, **settings}
+        declared = {"server": "127.0.0.1:1", "name": "clinic", "data": data, "home": home, "public_size": 40}
+        content = {key: value for key, value in {**declared, **settings}.items() if value is not None}
         self.settings: NodeSettings = node_settings(content)
         self.events: list[str] = []
         self.trainings = 0
@@ -217,6 +218,16 @@ def test_a_hash_that_is_not_the_experiments_is_refused(node: OneNode) -> None:
 def test_what_is_no_experiment_is_refused(node: OneNode, content: bytes) -> None:
     asked = request(experiment(), content, round=0, step="join", client=-1)
     assert node.responder.respond(asked, content)[0].status == "refused"
+
+
+def test_example_level_privacy_takes_a_declared_number_of_examples_not_the_one_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = OneNode(tmp_path, monkeypatch, public_size=None)
+    refused = one.join(private_experiment())
+    assert refused.status == "refused"
+    assert "set public_size" in refused.detail
+    assert one.join(experiment()).status == "done"
 
 
 def test_an_unknown_run_is_refused_with_the_reason(node: OneNode) -> None:
