@@ -151,8 +151,8 @@ class Responder:
                 raise PolicyRefused(f"the experiment uses {entry}, which this node's file does not allow")
         if isinstance(experiment.privacy, ExamplePrivacy) and self._settings.public_size is None:
             raise PolicyRefused(
-                "the experiment promises privacy to single examples, whose sampling, noise and mean follow from a public"
-                " number of them: set public_size in this node's file, to about as many as it holds"
+                "the experiment promises privacy to single examples, whose sampling, noise and mean follow from a"
+                " public number of them: set public_size in this node's file, to about as many as it holds"
             )
 
     def _check_budget(self, run: str, experiment: Experiment) -> Examples | None:
