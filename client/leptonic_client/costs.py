@@ -39,10 +39,9 @@ def plan_of(trainer: LocalTrainer, public_size: int) -> ExamplePlan | ClientPlan
 
 
 def _example_plan(experiment: Experiment, public_size: int) -> ExamplePlan | None:
-    """A repeated round gets the same bytes or never left the process, so that rounds bound the releases."""
     if not isinstance(experiment.privacy, ExamplePrivacy):
         return None
-    releases = experiment.training.rounds
+    releases = experiment.privacy.releases(experiment.training.rounds)
     return plan(experiment.privacy, experiment.training, public_size=public_size, releases=releases)
 
 

@@ -133,6 +133,26 @@ def test_a_failure_that_is_told_uses_the_charge_up(
         assert one.ask(made, model_of(made))[0].status == "failed"
     assert one.ask(made, model_of(made))[0].status == "done"
     assert [entry.attempt for entry in entries(one, Reserve)] == [1, 2]
+
+
+@pytest.mark.parametrize(("participations", "last"), [(None, "refused"), (3, "done")])
+def test_a_repeated_round_needs_a_participation_that_the_noise_is_calibrated_for(
+    node: Make, monkeypatch: pytest.MonkeyPatch, participations: int | None, last: str
+) -> None:
+    privacy = {"unit": "example", "epsilon": 20.0, "delta": DELTA, "participations": participations}
+    made, one = private_experiment(privacy=privacy), node()
+    one.join(made)
+    with monkeypatch.context() as patched:
+
+        def fail(*_: Any) -> None:
+            raise RunError("diverged")
+
+        patched.setattr(LocalTrainer, "train", fail)
+        assert one.ask(made, model_of(made))[0].status == "failed"
+    assert one.ask(made, model_of(made))[0].status == "done"
+    reply, _ = one.ask(made, model_of(made), round=2)
+    assert reply.status == last
+    assert reply.epsilon is None or reply.epsilon <= 20.0
     reply, _ = one.ask(made, model_of(made), round=2)
     assert reply.status == "refused"
     assert len(entries(one, Reserve)) == made.training.rounds

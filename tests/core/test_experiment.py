@@ -289,6 +289,10 @@ COMBINATIONS: list[tuple[list[str], dict[str, Any]]] = [
     (["aggregation.select = 6", "5"], {**robust(select=6)}),
     (["privacy", "evaluation.on"], {"privacy": PRIVATE, "evaluation": {"on": ["clients"], "holdout": 0.1}}),
     (["training.gradient_clip_norm", "privacy"], {"privacy": PRIVATE, "training": {"gradient_clip_norm": 1.0}}),
+    (
+        ["privacy.participations = 3", "training.rounds = 4"],
+        {"privacy": {**PRIVATE, "participations": 3}, "training": {"rounds": 4}},
+    ),
     (["precision", "privacy"], {"privacy": PRIVATE, "training": {"precision": "bfloat16"}}),
     (["privacy.unit", "weighting = 'uniform'"], {"privacy": CLIENTS, "secure_aggregation": {}}),
     (["privacy.unit", "uniform"], {"privacy": SERVER, "aggregation": {"rule": "median"}}),
@@ -343,6 +347,7 @@ def test_an_impossible_combination_is_refused_and_names_both_sides(named: list[s
         {"data": {**OWN, "mean": [0.1, 0.2, 0.3]}, "aggregation": UNIFORM},
         {"evaluation": {"on": ["server", "clients"], "holdout": 0.2}},
         {"privacy": PRIVATE, "algorithm": {"name": "scaffold"}, "training": {"accumulation_steps": 4}},
+        {"privacy": {**PRIVATE, "participations": 12}, "training": {"rounds": 10}},
         {"privacy": SERVER, "aggregation": UNIFORM, "training": {"gradient_clip_norm": 1.0, "accumulation_steps": 2}},
         {"privacy": SERVER, "aggregation": UNIFORM, "secure_aggregation": {}},
         {"privacy": CLIENTS, "aggregation": UNIFORM, "secure_aggregation": {"retain": "inputs", "bits": 16}},

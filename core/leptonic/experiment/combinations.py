@@ -10,7 +10,6 @@ from leptonic.experiment.privacy import CorrelatedPrivacy, DistributedPrivacy, E
 
 if TYPE_CHECKING:
     from leptonic.experiment.privacy import ClientPrivacy
-    from leptonic.experiment.training import Training
     from leptonic.experiment.whole import Experiment
 
 __all__ = ["check"]
@@ -76,12 +75,13 @@ def _privacy_fits(experiment: "Experiment") -> None:
             "privacy.unit: client-side evaluation would release unaccounted metrics; use evaluation.on = ['server']"
         )
     if isinstance(experiment.privacy, ExamplePrivacy):
-        _example_privacy_fits(experiment.training)
+        _example_privacy_fits(experiment, experiment.privacy)
     else:
         _client_privacy_fits(experiment, experiment.privacy)
 
 
-def _example_privacy_fits(training: "Training") -> None:
+def _example_privacy_fits(experiment: "Experiment", privacy: "ExamplePrivacy") -> None:
+    training, federation = experiment.training, experiment.federation
     if training.gradient_clip_norm is not None:
         raise ValueError(
             "training.gradient_clip_norm: with privacy.unit = 'example' each example is clipped by privacy.clip_norm; "
@@ -89,6 +89,12 @@ def _example_privacy_fits(training: "Training") -> None:
         )
     if training.precision != "float32":
         raise ValueError("training.precision: privacy.unit = 'example' needs 'float32', in which its bound is shown")
+    most = privacy.releases(training.rounds)
+    if most < training.rounds and federation.invited >= federation.clients:
+        raise ValueError(
+            f"privacy.participations = {most}: every client is asked in each of training.rounds = {training.rounds}; "
+            "allow as many at least, and more for rounds that are repeated"
+        )
 
 
 def _client_privacy_fits(experiment: "Experiment", privacy: "ClientPrivacy") -> None:

@@ -28,6 +28,13 @@ class ExamplePrivacy(Settings):
     epsilon: PositiveFloat = Field(description="target for the whole run, per client")
     delta: Delta
     clip_norm: PositiveFloat = Field(default=1.0, description="bound on each example's gradient norm")
+    participations: PositiveInt | None = Field(
+        default=None, description="most rounds that one client trains, repeated ones included; default: training.rounds"
+    )
+
+    def releases(self, rounds: int) -> int:
+        """How many rounds of one client the noise is calibrated for; it refuses the next."""
+        return self.participations or rounds
 
 
 class _WholeClients(Settings):

@@ -93,7 +93,7 @@ def stated(experiment: Experiment, plan: ClientPlan | None) -> Values:
     """Mechanism and parameters as plain values, for records and JSON; nothing without ``[privacy]``.
 
     plan: with client-level privacy. Of example-level privacy each client knows its own noise and sample rate alone:
-    they follow from its declared size, the expected batch, and the releases that it calibrates for.
+    they follow from its declared size, the expected batch, and the participations that it calibrates for.
     """
     privacy, promise = experiment.privacy, promise_of(experiment)
     if privacy is None or promise is None:
@@ -110,7 +110,9 @@ def stated(experiment: Experiment, plan: ClientPlan | None) -> Values:
     }
     if plan is not None:
         return values | _of_plan(plan, experiment)
-    return values | {"batch_size": experiment.training.batch_size, "releases": experiment.training.rounds}
+    assert isinstance(privacy, ExamplePrivacy)
+    training = experiment.training
+    return values | {"batch_size": training.batch_size, "participations": privacy.releases(training.rounds)}
 
 
 def _of_plan(plan: ClientPlan, experiment: Experiment) -> Values:

@@ -114,7 +114,9 @@ def _planned(experiment: Experiment, which: str, examples: int) -> ExamplePlan:
     assert isinstance(experiment.privacy, ExamplePrivacy)
     training = experiment.training
     try:
-        return plan(experiment.privacy, training, public_size=examples, releases=training.rounds)
+        return plan(
+            experiment.privacy, training, public_size=examples, releases=experiment.privacy.releases(training.rounds)
+        )
     except LeptonicError as error:
         raise type(error)(f"the {which} client, of {examples:,} examples: {error}") from None
 
@@ -146,7 +148,7 @@ def _signal(experiment: Experiment, made: ExamplePlan, size: int) -> Signal:
         deviation=made.noise_multiplier * clip_norm / made.batch_size,
         clip_norm=clip_norm,
         size=size,
-        means=made.steps_per_round * made.releases * wanted,
+        means=made.steps_per_round * experiment.training.rounds * wanted,
     )
 
 
@@ -161,9 +163,10 @@ def _target(experiment: Experiment, size: int, epsilon: float, examples: int) ->
 def _enough(experiment: Experiment, size: int, examples: int) -> int | None:
     """The least of some batches whose noise is at most as long as the clip, by Renyi orders; None if none is."""
     privacy, training = experiment.privacy, experiment.training
-    assert privacy is not None
+    assert isinstance(privacy, ExamplePrivacy)
+    releases = privacy.releases(training.rounds)
     for batch in _batches(training.batch_size, examples):
-        steps = steps_per_round(training.model_copy(update={"batch_size": batch}), examples) * training.rounds
+        steps = steps_per_round(training.model_copy(update={"batch_size": batch}), examples) * releases
         release = SampledGaussian(batch / math.sqrt(size), batch / examples)
         if Composition.of([(release, steps)]).epsilon(privacy.delta, accountant="rdp") <= privacy.epsilon:
             return batch
