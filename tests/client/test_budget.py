@@ -133,6 +133,9 @@ def test_a_failure_that_is_told_uses_the_charge_up(
         assert one.ask(made, model_of(made))[0].status == "failed"
     assert one.ask(made, model_of(made))[0].status == "done"
     assert [entry.attempt for entry in entries(one, Reserve)] == [1, 2]
+    reply, _ = one.ask(made, model_of(made), round=2)
+    assert reply.status == "refused"
+    assert len(entries(one, Reserve)) == made.training.rounds
 
 
 @pytest.mark.parametrize(("participations", "last"), [(None, "refused"), (3, "done")])
@@ -153,9 +156,6 @@ def test_a_repeated_round_needs_a_participation_that_the_noise_is_calibrated_for
     reply, _ = one.ask(made, model_of(made), round=2)
     assert reply.status == last
     assert reply.epsilon is None or reply.epsilon <= 20.0
-    reply, _ = one.ask(made, model_of(made), round=2)
-    assert reply.status == "refused"
-    assert len(entries(one, Reserve)) == made.training.rounds
 
 
 def test_a_run_that_fits_is_let_in_and_never_refused(node: Make) -> None:
