@@ -187,7 +187,8 @@ def _noise(settings: Experiment) -> float:
     examples = getattr(settings.data, "train_examples", None) or EXAMPLES
     size = examples // settings.federation.clients
     training = settings.training
-    return plan(settings.privacy, training, public_size=size, releases=training.rounds).noise_multiplier
+    releases = settings.privacy.releases(training.rounds)
+    return plan(settings.privacy, training, public_size=size, releases=releases).noise_multiplier
 
 
 def _seeds(text: str) -> range:

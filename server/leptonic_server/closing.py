@@ -9,6 +9,7 @@ from types import FrameType
 import typer
 
 from leptonic_server.outputs import Result
+from leptonic_server.report.wording import bound
 
 __all__ = ["closing_words", "stoppable"]
 
@@ -43,7 +44,7 @@ def _print(result: Result, *, as_json: bool) -> None:
         typer.echo(f"accuracy  {result.accuracy:.2%} after {result.rounds} rounds (best {result.best_accuracy:.2%})")
     if result.epsilon is not None and result.delta is not None:
         seeded = "  (noise drawn from the seed: it protects nobody)" if result.seeded_noise else ""
-        typer.echo(f"epsilon   {result.epsilon:.3g} at delta {result.delta:g}, {result.unit}{seeded}")
+        typer.echo(f"epsilon   {bound(result.epsilon)} at delta {result.delta:g}, {result.unit}{seeded}")
         typer.echo(f"          against {result.against}")
     typer.echo(f"model     {result.model_sha256[:16]}  {result.seconds:.1f} s")
     typer.echo(f"run       {result.run_dir}")

@@ -40,7 +40,7 @@ home = ClientHome(folder)
 kept = home.kept("{RUN}", "train", "digest")
 if kept is None:
     home.reserve(charge, 10)
-    kept = KeptReply("train", "digest", "reply", b"update" + os.urandom(8))
+    kept = KeptReply("train", "digest", "reply", os.urandom(8).hex().encode())
     home.release(charge.key, kept)
     may_leave = True
 else:

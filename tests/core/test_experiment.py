@@ -291,7 +291,11 @@ COMBINATIONS: list[tuple[list[str], dict[str, Any]]] = [
     (["training.gradient_clip_norm", "privacy"], {"privacy": PRIVATE, "training": {"gradient_clip_norm": 1.0}}),
     (
         ["privacy.participations = 3", "training.rounds = 4"],
-        {"privacy": {**PRIVATE, "participations": 3}, "training": {"rounds": 4}},
+        {
+            "privacy": {**PRIVATE, "participations": 3},
+            "training": {"rounds": 4},
+            "federation": {"clients": 10, "cohort": 2},
+        },
     ),
     (["precision", "privacy"], {"privacy": PRIVATE, "training": {"precision": "bfloat16"}}),
     (["privacy.unit", "weighting = 'uniform'"], {"privacy": CLIENTS, "secure_aggregation": {}}),

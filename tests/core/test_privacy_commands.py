@@ -72,7 +72,7 @@ def test_examples_as_tables(files: Path) -> None:
     assert "batch, steps 64, 28" in said
     assert "noise multiplier 2.0000" in said
     assert "epsilon, PRV 3.000" in said
-    assert "after round epsilon ─" in said
+    assert "rounds trained epsilon ─" in said
     assert "assumes: A person has one example." in said
 
 

@@ -45,6 +45,10 @@ class ExamplePlan:
     delta: float
     target_epsilon: float
 
+    def micro_batch(self, accumulation_steps: int) -> int | None:
+        """Most examples that are computed together, of public numbers alone; None for a whole batch."""
+        return None if accumulation_steps == 1 else -(-self.batch_size // accumulation_steps)
+
 
 def plan(privacy: ExamplePrivacy, training: Training, *, public_size: int, releases: int) -> ExamplePlan:
     """Calibrate the noise so that ``releases`` rounds of local training stay within privacy.epsilon.

@@ -28,10 +28,10 @@ class PrivateTraining:
     """One round's steps: one per batch, as many as planned. Made by :func:`private_training`."""
 
     def __init__(
-        self, model: nn.Module, optimizer: SecureOptimizer, loader: PoissonLoader, *, accumulation_steps: int = 1
+        self, model: nn.Module, optimizer: SecureOptimizer, loader: PoissonLoader, *, most: int | None = None
     ) -> None:
-        self._model, self._optimizer, self._loader = model, optimizer, loader
-        self._accumulation_steps = accumulation_steps
+        """most: examples of a micro-batch; None for whole batches."""
+        self._model, self._optimizer, self._loader, self._most = model, optimizer, loader, most
         self._started = False
         self._pending: Tensor | None = None
         self._last = True
@@ -46,7 +46,7 @@ class PrivateTraining:
             raise PrivacyError("a round's batches can be drawn only once: begin the next round")
         self._started = True
         for features, labels in self._loader:
-            size = max(1, -(-len(features) // self._accumulation_steps))
+            size = self._most or max(1, len(features))
             parts = list(zip(features.split(size), labels.split(size), strict=True))
             for number, (own, targets) in enumerate(parts, start=1):
                 if self._pending is not None:
@@ -93,9 +93,10 @@ def private_training(
     optimizer: a plain optimizer over all trainable parameters of the model. features: (n, *shape).
     labels: (n,). n may differ from plan.public_size; the guarantee does not depend on it. clip_norm: bound on
     each example's gradient norm. noise, sampling: secure streams of this round alone, with operating-system
-    keys wherever the guarantee is to hold. accumulation_steps: micro-batches of a batch, each of which takes a
-    share of the memory; noise and accounting are the batch's. gradients: how they are clipped; "hooks" makes
-    every example's gradient with Opacus, which is slower, and keeps the same bound.
+    keys wherever the guarantee is to hold. accumulation_steps: micro-batches of the plan's batch size, each of which
+    takes a share of the memory; their size is fixed, so that an example that joins moves no other, and a batch that
+    is drawn larger has more of them. Noise and accounting are the batch's. gradients: how they are clipped;
+    "hooks" makes every example's gradient with Opacus, which is slower, and keeps the same bound.
     Raises PrivacyError before any work if the model or the arguments cannot keep the guarantee.
     """
     _check_arguments(model, optimizer, features, labels, clip_norm)
@@ -118,7 +119,7 @@ def private_training(
             wrap_model=False,
         )
         try:
-            yield PrivateTraining(model, private_optimizer, loader, accumulation_steps=accumulation_steps)
+            yield PrivateTraining(model, private_optimizer, loader, most=plan.micro_batch(accumulation_steps))
         finally:
             hooks.cleanup()
     finally:

@@ -33,6 +33,8 @@ class Task(Protocol):
     def losses(self, output: "Tensor", labels: "Tensor") -> "Tensor":
         """The loss of each example, (n,), of which training takes the mean; n may be 0.
 
+        Under example-level privacy it takes their sum, over the declared size of a batch.
+
         Each must be of its example alone: what couples the examples of a batch breaks the bound that
         example-level privacy puts on each of them, and the simulation's engines, which batch over clients.
         """

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leptonic.algorithms import Correction
-from leptonic.errors import DataError, LeptonicError, PrivacyError, RunError
+from leptonic.errors import DataError, LeptonicError, RunError
 from leptonic.experiment import ExamplePrivacy, Training
 from leptonic.models.layered import Layered
 from leptonic.tasks import DerivedTask
 from leptonic.update import LocalUpdate, Vector
-from leptonic_client.data import LocalData, gathered, steps_of
+from leptonic_client.data import gathered, steps_of
 from leptonic_client.training import LocalTrainer, LocalWork
 from leptonic_simulations.batched.course import Descent, course
 from leptonic_simulations.batched.schedule import Schedule, schedule
@@ -47,10 +47,10 @@ class GroupTrainer:
         outcomes: dict[int, Outcome] = {
             work.client: DataError(f"client {work.client} has no training examples")
             for work in works
-            if not len(work.data)
+            if not len(work.data) and work.protection is None
         }
         training = self._trainer.experiment.training
-        able = [work for work in works if len(work.data)]
+        able = [work for work in works if work.client not in outcomes]
         able.sort(key=lambda work: -_steps(work, training))
         if able:
             outcomes |= zip((work.client for work in able), self._together(able), strict=True)
@@ -62,8 +62,8 @@ class GroupTrainer:
         corrections = [trainer.algorithm.correction(work.sent, work.state) for work in works]
         if isinstance(trainer.experiment.privacy, ExamplePrivacy):
             try:
-                self._check_private(works[0].data)
-            except PrivacyError as error:
+                self._check_private()
+            except LeptonicError as error:
                 return [error] * len(works)
             return self._private(works, corrections)
         plan = schedule(trainer, works)
@@ -104,14 +104,14 @@ class GroupTrainer:
         deltas = zip(works, stack.deltas(), plan.steps, strict=True)
         return [self._trainer.update_of(work, delta, steps=steps, metrics={}) for work, delta, steps in deltas]
 
-    def _check_private(self, data: LocalData) -> None:
+    def _check_private(self) -> None:
         """Raises PrivacyError for a model or a loss whose gradients are not each of one example, as one alone does."""
         if not self._checked:
             from leptonic.privacy.compatibility import check_model, made_up
 
             probe = made_up(self._trainer.spec.input_shape, self._features.dtype)
             check_model(self._trainer.model, probe.to(self._trainer.device))
-            self._trainer.check_losses(data)
+            self._trainer.check_losses()
             self._checked = True
 
     def _corrector(self, stack: Stack, corrections: Sequence[Correction]) -> StackCorrector:

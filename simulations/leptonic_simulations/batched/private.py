@@ -71,7 +71,8 @@ def private_steps(
         raise PrivacyError("private steps without privacy.unit = 'example'")
     clip_norm = experiment.privacy.clip_norm
     rows, drawn = plan.rows.to(device), (plan.weights > 0).sum(dim=2).tolist()
-    size = -(-plan.rows.shape[2] // experiment.training.accumulation_steps)
+    most = _protection(works[0]).plan.micro_batch(experiment.training.accumulation_steps)
+    size = most or plan.rows.shape[2]
     for steps, clients in plan.phases():
         optimizer = stack.take(clients, experiment.training, trainer.rate(works[0]))
         for step in steps:

@@ -193,6 +193,50 @@ def test_models_of_integers_are_run_as_well() -> None:
         check_model(Words(centred=True), probe)
 
 
+class MixedInTraining(Words):
+    """Centres over the batch in training alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.centred = self.training
+        return super().forward(x)
+
+
+class AlwaysRandom(Twice):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(F.dropout(x))
+
+
+class Merging(Twice):
+    """Changes its weights where it is told to evaluate, as adapters do."""
+
+    def train(self, mode: bool = True) -> "Merging":
+        if not mode:
+            with torch.no_grad():
+                self.layer.weight += 1.0
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+class Squeezed(Twice):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)[:, 0].squeeze()
+
+
+def test_models_are_tried_as_in_training_and_as_in_evaluation_and_stay_as_they_were() -> None:
+    with pytest.raises(PrivacyError, match="depends on another example"):
+        check_model(MixedInTraining(centred=False), made_up((3,), torch.int64))
+    check_model(AlwaysRandom(), PROBE)
+    merging = Merging()
+    before = merging.layer.weight.clone()
+    check_model(merging, PROBE)
+    assert torch.equal(merging.layer.weight, before)
+    assert merging.training
+    with pytest.raises(PrivacyError, match="one row for each"):
+        check_model(Squeezed(), PROBE)
+
+
 def cross_entropy(output: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(output, labels, reduction="none")
 
@@ -220,5 +264,24 @@ def test_losses_of_single_examples_pass_and_those_that_couple_a_batch_are_refuse
     for coupled in (weighted_by_batch, less_the_mean, with_detached_scale):
         with pytest.raises(PrivacyError, match="depends on the other examples"):
             check_losses(coupled, outputs, labels)
-    with pytest.raises(PrivacyError, match=r"4 examples have the shape \(\)"):
+    with pytest.raises(PrivacyError, match=r"losses have the shape \(\)"):
         check_losses(F.cross_entropy, outputs, labels)
+
+
+def in_place(output: Tensor, labels: Tensor) -> Tensor:
+    return cross_entropy(output.clamp_(-3.0, 3.0), labels)
+
+
+def random_losses(output: Tensor, labels: Tensor) -> Tensor:
+    return cross_entropy(F.dropout(output), labels)
+
+
+def test_losses_may_be_in_place_or_random_and_must_be_of_the_output() -> None:
+    outputs, labels = torch.randn((4, 2), generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 1, 0])
+    for losses in (in_place, random_losses):
+        check_losses(losses, outputs, labels)
+    with pytest.raises(PrivacyError, match="do not depend on the model's output"):
+        check_losses(lambda output, labels: labels.float(), outputs, labels)
+    for unfit in ((outputs, outputs), outputs.long()):
+        with pytest.raises(PrivacyError, match="no single tensor"):
+            check_losses(cross_entropy, unfit, labels)  # type: ignore[arg-type]

@@ -384,9 +384,9 @@ def test_micro_batches_give_the_same_round(accumulation_steps: int, gradients: L
     whole = train(model, *examples(40), plan=plan, gradients=gradients)
     parts = train(twin, *examples(40), plan=plan, gradients=gradients, accumulation_steps=accumulation_steps)
     expected: list[int] = []
+    most = -(-plan.batch_size // accumulation_steps)
     for size in whole:
-        own = -(-size // accumulation_steps) or 1
-        expected += [own] * (size // own) + [size % own] * (size % own > 0 or size == 0)
+        expected += [most] * (size // most) + [size % most] * (size % most > 0 or size == 0)
     assert parts == expected
     assert torch.allclose(vector(twin), vector(model), atol=1e-5)
 
@@ -398,7 +398,7 @@ def test_a_batch_is_corrected_and_stepped_once_however_many_micro_batches_it_has
         model,
         optim.SGD(model.parameters(), lr=0.1),
         *examples(40),
-        plan=replace(PLAN, sample_rate=1.0),
+        plan=replace(PLAN, sample_rate=1.0, batch_size=40),
         clip_norm=1.0,
         noise=SecureStream(),
         sampling=SecureStream(),
@@ -419,7 +419,7 @@ def test_each_micro_batch_needs_its_step() -> None:
         model,
         optim.SGD(model.parameters(), lr=0.1),
         *examples(40),
-        plan=replace(PLAN, sample_rate=1.0),
+        plan=replace(PLAN, sample_rate=1.0, batch_size=40),
         clip_norm=1.0,
         noise=SecureStream(),
         sampling=SecureStream(),
@@ -474,7 +474,7 @@ def test_a_round_left_in_the_middle_of_a_batch_leaves_nothing_behind() -> None:
         model,
         optim.SGD(model.parameters(), lr=0.1),
         *examples(40),
-        plan=replace(PLAN, sample_rate=1.0),
+        plan=replace(PLAN, sample_rate=1.0, batch_size=40),
         clip_norm=1.0,
         noise=SecureStream(),
         sampling=SecureStream(),

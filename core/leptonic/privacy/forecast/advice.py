@@ -102,7 +102,7 @@ def assumptions_on_examples(experiment: Experiment, plan: ExamplePlan) -> tuple[
             if twice > 1e-2
             else "."
         ),
-        "The number of a client's examples is public.",
+        "The declared number of a client's examples is public.",
         _TUNING,
     ]
     if isinstance(experiment.federation.partition, NaturalPartition):

@@ -197,7 +197,7 @@ def _by_round(forecast: ClientForecast | ExampleForecast) -> Table:
         several = len(forecast.outlooks) > 1
         names = [f"epsilon, {one.which}" if several else "epsilon" for one in forecast.outlooks]
         curves = [one.curve for one in forecast.outlooks]
-    table = _table("after round", *["rounds joined"] * joined, *names)
+    table = _table("after round" if joined else "rounds trained", *["rounds joined"] * joined, *names)
     points = curves[0]
     for place in some_rounds(len(points), MOST_ROWS):
         row = points[place - 1]
