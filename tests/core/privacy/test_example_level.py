@@ -28,6 +28,9 @@ PLAN = ExamplePlan(
     target_epsilon=8.0,
 )
 
+ALL = replace(PLAN, sample_rate=1.0, batch_size=40)
+"""Each batch has all 40 examples."""
+
 
 def network() -> nn.Module:
     torch.manual_seed(0)
@@ -281,7 +284,9 @@ def test_learning_works_at_little_noise() -> None:
     assert float((model(features).argmax(dim=1) == labels).float().mean()) > 0.95
 
 
-def started(model: nn.Module, plan: ExamplePlan = PLAN) -> AbstractContextManager[PrivateTraining]:
+def started(
+    model: nn.Module, plan: ExamplePlan = PLAN, *, accumulation_steps: int = 1
+) -> AbstractContextManager[PrivateTraining]:
     return private_training(
         model,
         optim.SGD(model.parameters(), lr=0.1),
@@ -290,6 +295,7 @@ def started(model: nn.Module, plan: ExamplePlan = PLAN) -> AbstractContextManage
         clip_norm=1.0,
         noise=SecureStream(b"n" * 32),
         sampling=SecureStream(b"s" * 32),
+        accumulation_steps=accumulation_steps,
     )
 
 
@@ -394,16 +400,7 @@ def test_micro_batches_give_the_same_round(accumulation_steps: int, gradients: L
 def test_a_batch_is_corrected_and_stepped_once_however_many_micro_batches_it_has() -> None:
     model = network()
     steps: list[int] = []
-    with private_training(
-        model,
-        optim.SGD(model.parameters(), lr=0.1),
-        *examples(40),
-        plan=replace(PLAN, sample_rate=1.0, batch_size=40),
-        clip_norm=1.0,
-        noise=SecureStream(),
-        sampling=SecureStream(),
-        accumulation_steps=4,
-    ) as private:
+    with started(model, ALL, accumulation_steps=4) as private:
         for number, (x, y) in enumerate(private.batches(), start=1):
             before = vector(model)
             F.cross_entropy(model(x), y, reduction="sum").backward()
@@ -415,16 +412,7 @@ def test_a_batch_is_corrected_and_stepped_once_however_many_micro_batches_it_has
 
 def test_each_micro_batch_needs_its_step() -> None:
     model = network()
-    with private_training(
-        model,
-        optim.SGD(model.parameters(), lr=0.1),
-        *examples(40),
-        plan=replace(PLAN, sample_rate=1.0, batch_size=40),
-        clip_norm=1.0,
-        noise=SecureStream(),
-        sampling=SecureStream(),
-        accumulation_steps=2,
-    ) as private:
+    with started(model, ALL, accumulation_steps=2) as private:
         batches = private.batches()
         x, y = next(batches)
         F.cross_entropy(model(x), y, reduction="sum").backward()
@@ -454,7 +442,6 @@ def test_nothing_follows_a_step_that_failed() -> None:
         x, y = next(batches)
         x.requires_grad_()
         F.cross_entropy(model(x), y, reduction="sum").backward()
-        x.data.add_(1.0)
         with torch.no_grad():
             x += 1.0  # what the first layer was given is no longer what it was
         before = vector(model)
@@ -470,16 +457,7 @@ def test_nothing_follows_a_step_that_failed() -> None:
 def test_a_round_left_in_the_middle_of_a_batch_leaves_nothing_behind() -> None:
     model = network()
     before = vector(model)
-    with private_training(
-        model,
-        optim.SGD(model.parameters(), lr=0.1),
-        *examples(40),
-        plan=replace(PLAN, sample_rate=1.0, batch_size=40),
-        clip_norm=1.0,
-        noise=SecureStream(),
-        sampling=SecureStream(),
-        accumulation_steps=3,
-    ) as private:
+    with started(model, ALL, accumulation_steps=3) as private:
         x, y = next(private.batches())
         F.cross_entropy(model(x), y, reduction="sum").backward()
         private.step()
